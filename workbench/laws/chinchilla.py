@@ -15,7 +15,7 @@ _B = Parameter("B", "size of the loss from finite data", "loss")
 class Chinchilla(Law):
     """``L(N, D) = E + A N^-alpha + B D^-beta``.
 
-    Hoffmann et al. 2022 (arXiv 2203.15556, eq. 2 and 10). Their published constants do not follow from
+    Hoffmann et al. 2022 (arXiv 2203.15556, eq. 2). Their published constants do not follow from
     their points; Besiroglu et al. 2024 (arXiv 2404.10102) give the replication this project checks
     itself against.
     """
@@ -33,7 +33,7 @@ class Chinchilla(Law):
     linear = ("E", "A", "B")
     floor = "E"
     latex = r"E + A\,N^{-\alpha} + B\,D^{-\beta}"
-    reference = "Hoffmann et al. 2022, arXiv 2203.15556, eq. 10"
+    reference = "Hoffmann et al. 2022, arXiv 2203.15556, eq. 2"
 
     @staticmethod
     def formula(N, D, E, A, B, alpha, beta):
@@ -43,7 +43,7 @@ class Chinchilla(Law):
 class ChinchillaTied(Law):
     """``L(N, D) = E + A N^-alpha + B D^-alpha``: one exponent, so optimal N and D grow in proportion.
 
-    The tied form is the special case alpha = beta of Hoffmann et al. 2022 (arXiv 2203.15556, eq. 10),
+    The tied form is the special case alpha = beta of Hoffmann et al. 2022 (arXiv 2203.15556, eq. 2),
     under which their approach 3 gives N_opt ~ C^(1/2).
     """
 
@@ -54,7 +54,7 @@ class ChinchillaTied(Law):
     linear = ("E", "A", "B")
     floor = "E"
     latex = r"E + A\,N^{-\alpha} + B\,D^{-\alpha}"
-    reference = "Hoffmann et al. 2022, arXiv 2203.15556, eq. 10 with alpha = beta"
+    reference = "Hoffmann et al. 2022, arXiv 2203.15556, eq. 2 with alpha = beta"
 
     @staticmethod
     def formula(N, D, E, A, B, alpha):

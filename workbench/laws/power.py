@@ -55,8 +55,8 @@ class PowerConstant(Law):
 class ShiftedPowerConstant(Law):
     """``L(x) = E + A (x + s)^-alpha``: flat below the scale s, a power law above it.
 
-    The form with saturation at both ends that is fitted to error against compute in Cherti et al. 2025
-    (arXiv 2506.04598) and, with E = 0, Zipf-Mandelbrot's.
+    Saturates at both ends. Nezhurina et al. 2025 fit it to zero-shot error against compute ("Scaling Laws
+    for Robust Comparison of Open Foundation Language-Vision Models and Datasets").
     """
 
     name = "shifted_power_constant"
@@ -66,7 +66,7 @@ class ShiftedPowerConstant(Law):
     linear = ("E", "A")
     floor = "E"
     latex = r"E + A\,(x + s)^{-\alpha}"
-    reference = "Zipf-Mandelbrot form with a constant; Alabdulmohsin et al. 2022, arXiv 2209.06640, compare related forms"
+    reference = "Nezhurina et al. 2025, Scaling Laws for Robust Comparison of Open Foundation Language-Vision Models"
 
     @staticmethod
     def formula(x, E, A, s, alpha):

@@ -1,0 +1,1 @@
+"""Fits: a law and runs in, parameters with intervals and an honest account of the evidence out."""

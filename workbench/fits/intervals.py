@@ -1,0 +1,173 @@
+"""Three intervals side by side: bootstrap over runs, profile of the objective, Jacobian covariance.
+
+They answer the same question with different assumptions, and where they disagree the reader should
+know. All three work on the robust objective actually minimised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import f as f_distribution
+from scipy.stats import t as t_distribution
+
+from workbench.fits.solver import Problem, solve
+
+__all__ = ["Profile", "bootstrap", "covariance", "profile", "profile_interval", "resample"]
+
+
+def resample(cluster: np.ndarray, weights: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Weights ``[n, m]`` of `n` bootstrap samples that draw whole clusters with replacement.
+
+    Checkpoints of one run, or seeds of one configuration, share their errors; drawing them one by one
+    would pretend they were independent (Efron and Tibshirani 1993, chapter 8).
+    """
+    groups = int(cluster.max()) + 1
+    counts = rng.multinomial(groups, np.full(groups, 1 / groups), size=n)
+    return counts[:, cluster] * weights[None, :]
+
+
+def bootstrap(
+    problem: Problem,
+    theta: np.ndarray,
+    cluster: np.ndarray,
+    n: int,
+    seed: int,
+    tick: Callable[[float], None] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """`n` refits to resampled runs, each from the estimate.
+
+    Args:
+        problem: the fitted problem.
+        theta: ``[P]`` the estimate.
+        cluster: ``[m]`` group of each run.
+        n: number of resamples.
+        seed: seed of the resampling.
+        tick: progress callback.
+
+    Returns:
+        Parameter draws ``[n, P]`` and whether each converged ``[n]``.
+    """
+    rng = np.random.default_rng(seed)
+    w = resample(cluster, problem.weights, n, rng)
+    solution = solve(problem, np.repeat(theta[None], n, axis=0), w, warm=True, tick=tick)
+    return solution.theta, solution.converged
+
+
+def covariance(problem: Problem, theta: np.ndarray) -> np.ndarray:
+    """Covariance ``[F, F]`` of the free coordinates from the Jacobian at the optimum.
+
+    ``m2 / slope^2 (J^T W J)^-1`` with the moments of `Objective.noise`; for squares the usual
+    least-squares covariance. Huge where the Jacobian is singular.
+    """
+    r, jac = problem.jacobian(problem.to_z(theta[None]))
+    m2, slope = problem.objective.noise(r[0], problem.weights, len(problem.free), problem.objective.zone(problem.y))
+    information = (jac[0] * problem.weights) @ jac[0].T
+    scale = np.sqrt(np.maximum(np.diag(information), 1e-300))
+    scaled = information / np.outer(scale, scale)
+    values, vectors = np.linalg.eigh(scaled)
+    if values.size and values[0] < 1e-13 * values[-1]:
+        with np.errstate(divide="ignore"):
+            inverse = vectors @ np.diag(1 / np.maximum(values, 1e-300)) @ vectors.T
+    else:
+        inverse = vectors @ np.diag(1 / values) @ vectors.T
+    return m2 / slope**2 * inverse / np.outer(scale, scale)
+
+
+def t_quantile(level: float, degrees: int) -> float:
+    """Two-sided Student quantile; the normal one where degrees are many."""
+    return float(t_distribution.ppf(0.5 + level / 2, max(degrees, 1)))
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The objective along one parameter, everything else refitted.
+
+    Attributes:
+        symbol: the parameter.
+        values: ``[K]`` values it was held at, ascending.
+        rise: ``[K]`` how far the objective rose, in units of the noise scale (a likelihood-ratio statistic).
+    """
+
+    symbol: str
+    values: np.ndarray
+    rise: np.ndarray
+
+
+def profile(problem: Problem, theta: np.ndarray, symbol: str, span: float = 16.0) -> Profile:
+    """Profile of the objective in one parameter (Bates and Watts 1988, chapter 6).
+
+    Args:
+        problem: the fitted problem.
+        theta: ``[P]`` the optimum.
+        symbol: a free parameter.
+        span: how far to look, in likelihood-ratio units.
+
+    Returns:
+        A `Profile` that reaches `span` on both sides, or the parameter's bounds.
+    """
+    k = problem.free_symbols.index(symbol)
+    low, high = problem.bounds()
+    centre = problem.to_z(theta[None])[0]
+    best = problem.values(theta[None])[0]
+    residuals = problem.residuals(theta[None])[0]
+    zone = problem.objective.zone(problem.y)
+    m2, slope_of_psi = problem.objective.noise(residuals, problem.weights, len(problem.free), zone)
+    if problem.objective.shape == "absolute":
+        best, unit = best * zone, zone
+    else:
+        unit = 1.0
+    omega = max(m2 / slope_of_psi, 1e-30)
+    spread = covariance(problem, theta)
+    width = np.sqrt(spread[k, k]) if np.isfinite(spread[k, k]) and spread[k, k] > 0 else 0.1
+    width = float(np.clip(width, 1e-9, 3.0))
+    # Others move along with the profiled one as the covariance says: a start near the answer.
+    slope = spread[:, k] / spread[k, k] if np.isfinite(spread).all() and spread[k, k] > 0 else np.zeros(centre.size)
+    slope[k] = 1.0
+    found: dict[float, float] = {float(centre[k]): 0.0}
+
+    def look(at: np.ndarray) -> None:
+        at = np.clip(at, low[k], high[k])
+        starts = centre[None] + np.clip((at - centre[k])[:, None] * slope[None], -20, 20)
+        starts[:, k] = at
+        solution = solve(problem, problem.to_theta(starts), frozen=(symbol,), warm=True, tolerance=1e-9)
+        for position, value in zip(at, solution.value, strict=True):
+            found[float(position)] = max(0.0, 2 * (value * unit - best) / omega)
+
+    look(centre[k] + width * np.array([-4, -3, -2.5, -2, -1.5, -1, -0.5, 0.5, 1, 1.5, 2, 2.5, 3, 4]))
+    for side, bound in ((-1, low[k]), (1, high[k])):
+        reach = 4.0
+        while True:
+            outer = min(found) if side < 0 else max(found)
+            if found[outer] >= span or abs(outer - bound) < 1e-9 or reach > 4000:
+                break
+            look(centre[k] + side * width * reach * np.array([1.5, 2.0, 3.0]))
+            reach *= 3
+    z = np.array(sorted(found))
+    values = np.exp(z) if problem.law.parameters[problem.free[k]].log else z
+    return Profile(symbol, values, np.array([found[float(v)] for v in z]))
+
+
+def profile_interval(curve: Profile, level: float, degrees: int, log: bool) -> tuple[float, float]:
+    """Where a profile crosses the threshold of `level`; NaN on a side where it never does.
+
+    The threshold is F(1, degrees), which tends to chi-square with one degree of freedom; the crossing is
+    interpolated on the signed root of the rise, which is nearly a straight line.
+    """
+    threshold = np.sqrt(f_distribution.ppf(level, 1, max(degrees, 1)))
+    z = np.log(curve.values) if log else curve.values
+    root = np.sqrt(curve.rise)
+    bottom = int(np.argmin(root))
+    ends = []
+    for order in (range(bottom, -1, -1), range(bottom, z.size)):
+        end, before = np.nan, bottom
+        for i in order:
+            if root[i] >= threshold:
+                share = (threshold - root[before]) / max(root[i] - root[before], 1e-300)
+                end = z[before] + share * (z[i] - z[before])
+                break
+            before = i
+        ends.append(np.exp(end) if log else end)
+    return float(ends[0]), float(ends[1])

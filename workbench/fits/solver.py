@@ -1,0 +1,295 @@
+"""One solver for every law: many starts at once, screened, then a damped Newton method on the robust loss.
+
+The whole batch of candidate parameter vectors moves together through numpy. Each step solves
+
+    (H_true + mu (H_irls + diag H_irls)) step = -gradient
+
+where H_true counts only residuals inside the quadratic zone of the loss (the Gauss-Newton Hessian of
+the Huber loss) and H_irls gives every residual its iteratively-reweighted weight psi(r)/r. With mu near
+one this is reweighted least squares with Marquardt's damping (Holland and Welsch 1977, doi
+10.1080/03610927708827533; Marquardt 1963, doi 10.1137/0111030), safe far away; as mu falls it becomes
+Newton's method, which ends the slow tail that reweighting alone has when the zone is much narrower than
+the residuals. A step is taken only if it lowers the objective.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from workbench.fits.dual import value_and_tangents
+from workbench.fits.objective import Objective
+from workbench.laws.base import HUGE, TINY, Law
+
+__all__ = ["Problem", "Solution", "solve"]
+
+#: Candidates advanced together; small enough that one batch of residuals stays in the cache.
+CHUNK = 48
+#: A candidate has converged when a Newton step promises less than this fraction of the objective.
+TOLERANCE = 1e-12
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A law, the points and the objective, in the coordinates the solver works in.
+
+    Attributes:
+        law: the law.
+        x: input symbol -> values ``[n]``.
+        y: observed values ``[n]``.
+        weights: one weight per point ``[n]``, zero for points left out.
+        objective: what is summed.
+        fixed: parameter symbol -> value it is held at.
+        tied: parameter symbol -> the symbol it is kept equal to.
+    """
+
+    law: Law
+    x: dict[str, np.ndarray]
+    y: np.ndarray
+    weights: np.ndarray
+    objective: Objective
+    fixed: dict[str, float]
+    tied: dict[str, str]
+
+    @property
+    def free(self) -> list[int]:
+        """Indices of the parameters that move."""
+        return [j for j, p in enumerate(self.law.parameters) if p.symbol not in self.fixed and p.symbol not in self.tied]
+
+    @property
+    def free_symbols(self) -> list[str]:
+        return [self.law.symbols[j] for j in self.free]
+
+    def complete(self, theta: np.ndarray) -> np.ndarray:
+        """`theta` ``[..., P]`` with the fixed and tied entries written in."""
+        theta = np.array(theta, dtype=float)
+        symbols = self.law.symbols
+        for symbol, value in self.fixed.items():
+            theta[..., symbols.index(symbol)] = value
+        for symbol, other in self.tied.items():
+            theta[..., symbols.index(symbol)] = theta[..., symbols.index(other)]
+        return theta
+
+    def to_z(self, theta: np.ndarray) -> np.ndarray:
+        """Free coordinates ``[K, F]`` of parameter vectors ``[K, P]``: logarithms where the law allows."""
+        columns = [np.log(theta[:, j]) if self.law.parameters[j].log else theta[:, j] for j in self.free]
+        return np.stack(columns, axis=1) if columns else np.empty((theta.shape[0], 0))
+
+    def to_theta(self, z: np.ndarray) -> np.ndarray:
+        """Parameter vectors ``[K, P]`` of free coordinates ``[K, F]``."""
+        theta = np.zeros((z.shape[0], len(self.law.parameters)))
+        for k, j in enumerate(self.free):
+            theta[:, j] = np.exp(z[:, k]) if self.law.parameters[j].log else z[:, k]
+        return self.complete(theta)
+
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper bound of the free coordinates, each ``[F]``."""
+        low, high = [], []
+        for j in self.free:
+            p = self.law.parameters[j]
+            low.append(np.log(max(p.low, TINY)) if p.log else max(p.low, -HUGE))
+            high.append(np.log(min(p.high, HUGE)) if p.log else min(p.high, HUGE))
+        return np.array(low), np.array(high)
+
+    def residuals(self, theta: np.ndarray) -> np.ndarray:
+        """Residuals ``[K, n]`` of parameter vectors ``[K, P]``; infinite where the law gives no valid value."""
+        columns = [self.x[i.symbol] for i in self.law.inputs]
+        with np.errstate(all="ignore"):
+            value = self.law.formula(*columns, *(theta[:, j, None] for j in range(theta.shape[1])))
+            r = np.log(value) - np.log(self.y) if self.objective.in_logs else value - self.y
+        return np.where(np.isfinite(r), r, np.inf)
+
+    def values(self, theta: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        """The objective ``[K]`` at parameter vectors ``[K, P]``; `weights` may differ by candidate ``[K, n]``."""
+        zone = self.objective.zone(self.y)
+        w = self.weights if weights is None else weights
+        out = np.empty(theta.shape[0])
+        with np.errstate(all="ignore"):
+            for begin in range(0, theta.shape[0], 4 * CHUNK):
+                part = slice(begin, begin + 4 * CHUNK)
+                loss = self.objective.loss(self.residuals(theta[part]), zone)
+                wp = w if w.ndim == 1 else w[part]
+                out[part] = np.where(wp > 0, wp * loss, 0.0).sum(-1)
+        return np.where(np.isfinite(out), out, np.inf)
+
+    def jacobian(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Residuals ``[K, n]`` and their derivatives ``[K, F, n]`` in the free coordinates ``[K, F]``."""
+        theta = self.to_theta(z)
+        columns = [self.x[i.symbol] for i in self.law.inputs]
+        with np.errstate(all="ignore"):
+            dual = value_and_tangents(self.law.formula, columns, theta)
+            value = dual.value
+            if self.objective.in_logs:
+                r, factor = np.log(value) - np.log(self.y), 1.0 / value
+            else:
+                r, factor = value - self.y, np.ones_like(value)
+            tangents = dict(dual.tangents)
+            for symbol, other in self.tied.items():
+                own, target = self.law.symbols.index(symbol), self.law.symbols.index(other)
+                if own in tangents:
+                    tangents[target] = tangents.get(target, 0.0) + tangents.pop(own)
+            jacobian = np.zeros((z.shape[0], len(self.free), self.y.size))
+            for k, j in enumerate(self.free):
+                if j in tangents:
+                    scale = theta[:, j, None] if self.law.parameters[j].log else 1.0
+                    np.multiply(tangents[j], factor * scale, out=jacobian[:, k])
+        return r, np.nan_to_num(jacobian, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Where each candidate ended.
+
+    Attributes:
+        theta: ``[K, P]`` parameter vectors.
+        value: ``[K]`` the objective there.
+        gradient: ``[K]`` norm of the projected gradient in the solver's coordinates.
+        converged: ``[K]`` whether the promised decrease fell below the tolerance.
+        iterations: ``[K]`` steps used.
+    """
+
+    theta: np.ndarray
+    value: np.ndarray
+    gradient: np.ndarray
+    converged: np.ndarray
+    iterations: np.ndarray
+
+
+def solve(
+    problem: Problem,
+    starts: np.ndarray,
+    weights: np.ndarray | None = None,
+    frozen: tuple[str, ...] = (),
+    warm: bool = False,
+    max_iterations: int = 200,
+    tolerance: float = TOLERANCE,
+    tick: Callable[[float], None] | None = None,
+) -> Solution:
+    """Walk every start downhill.
+
+    Args:
+        problem: what to minimise.
+        starts: ``[K, P]`` starting parameter vectors.
+        weights: ``[K, n]`` weights of the points, one row per start (a bootstrap); default the problem's.
+        frozen: symbols that keep the value each start gives them (a profile).
+        warm: the starts are near their optima already, so the walk begins under the true objective.
+        max_iterations: steps allowed to each start.
+        tolerance: stop when a step promises less than this fraction of the objective.
+        tick: called with the fraction done after each batch; may raise to cancel.
+
+    Returns:
+        A `Solution` with one entry per start, in the order given.
+    """
+    k = starts.shape[0]
+    z = problem.to_z(problem.complete(starts))
+    still = np.array([s in frozen for s in problem.free_symbols], dtype=bool)
+    ladder = [] if warm and problem.objective.shape != "absolute" else problem.objective.ladder(problem.y)
+    value, gradient = np.full(k, np.inf), np.full(k, np.nan)
+    converged, iterations = np.zeros(k, dtype=bool), np.zeros(k, dtype=int)
+    for begin in range(0, k, CHUNK):
+        part = slice(begin, min(begin + CHUNK, k))
+        w = problem.weights[None, :] if weights is None else weights[part]
+        w = np.broadcast_to(w, (part.stop - part.start, problem.y.size))
+        for zone in ladder:
+            # A coarse answer under a wider zone is a start near the optimum under the true one.
+            z[part], *_ = _descend(problem, z[part], w, still, zone, 25, 1e-5)
+        z[part], value[part], gradient[part], converged[part], iterations[part] = _descend(
+            problem, z[part], w, still, problem.objective.zone(problem.y), max_iterations, tolerance
+        )
+        if tick is not None:
+            tick(part.stop / k)
+    return Solution(problem.to_theta(z), value, gradient, converged, iterations)
+
+
+def _descend(
+    problem: Problem,
+    z: np.ndarray,
+    weights: np.ndarray,
+    still: np.ndarray,
+    zone: float,
+    max_iterations: int,
+    tolerance: float,
+):
+    """Damped Newton on one chunk; candidates leave the batch as they converge."""
+    low, high = problem.bounds()
+    unit = zone if problem.objective.shape == "absolute" else 1.0  # see Objective.loss
+    z = np.where(still, z, np.clip(z, low, high))
+    k, f = z.shape
+    best_z, best_value = z.copy(), np.full(k, np.inf)
+    gradient_norm, done, steps = np.full(k, np.nan), np.zeros(k, dtype=bool), np.zeros(k, dtype=int)
+    if f == 0:
+        return z, problem.values(problem.to_theta(z), weights), np.zeros(k), np.ones(k, dtype=bool), steps
+
+    active = np.arange(k)
+    mu = np.ones(k)
+    r, jac = problem.jacobian(z)
+    value = _sum(problem, r, weights, zone)
+    eye = np.eye(f)
+    for iteration in range(max_iterations + 1):
+        w = weights[active]
+        size = np.abs(r)
+        psi = np.clip(r, -zone, zone)
+        with np.errstate(all="ignore"):
+            irls = w * np.where(size > zone, zone / size, 1.0)
+        true = w * (size <= zone)
+        g = (jac @ (w * np.nan_to_num(psi))[:, :, None])[:, :, 0]
+        h_irls = (jac * irls[:, None, :]) @ jac.transpose(0, 2, 1)
+        h_true = (jac * true[:, None, :]) @ jac.transpose(0, 2, 1)
+        here = z[active]
+        # At a bound the gradient that points outwards is no reason to move.
+        held = ((here <= low) & (g > 0)) | ((here >= high) & (g < 0)) | still
+        g = np.where(held, 0.0, g)
+        damping = np.einsum("kff->kf", h_irls) + 1e-300
+        matrix = h_true + mu[active, None, None] * (h_irls + damping[:, :, None] * eye)
+        keep = ~held
+        matrix = np.where(keep[:, :, None] & keep[:, None, :], matrix, 0.0) + eye * np.where(
+            held, 1.0, 1e-14 * damping
+        )[:, None, :]
+        # Symmetric scaling: prefactors and exponents differ by orders of magnitude.
+        scale = 1.0 / np.sqrt(np.maximum(np.einsum("kff->kf", matrix), 1e-300))
+        step = -_solve(matrix * scale[:, :, None] * scale[:, None, :], g * scale) * scale
+        step = np.clip(step, -4.0, 4.0)  # e^4 per step is far enough for any prefactor
+        target = np.where(still, here, np.clip(here + step, low, high))
+        promised = -np.einsum("kf,kf->k", g, target - here)
+        finished = (promised <= tolerance * value[active] * unit) & np.isfinite(value[active])
+        finished &= mu[active] <= 1.0
+        if iteration == max_iterations:
+            finished[:] = False
+        stop = finished | (iteration == max_iterations) | (mu[active] > 1e10) | ~np.isfinite(value[active])
+        if stop.any():
+            gone = active[stop]
+            best_z[gone], best_value[gone] = here[stop], value[gone]
+            gradient_norm[gone] = np.sqrt((g[stop] ** 2).sum(-1)) / unit
+            # Steps that shrank to nothing without a gradient left have converged too.
+            done[gone] = finished[stop] | (mu[gone] > 1e10) & (promised[stop] <= 1e-6 * value[gone] * unit)
+            steps[gone] = iteration
+            active, target = active[~stop], target[~stop]
+            r, jac = r[~stop], jac[~stop]
+            if active.size == 0:
+                break
+        r_new, jac_new = problem.jacobian(target)
+        value_new = _sum(problem, r_new, weights[active], zone)
+        better = value_new < value[active]
+        chosen = active[better]
+        z[chosen], value[chosen] = target[better], value_new[better]
+        r[better], jac[better] = r_new[better], jac_new[better]
+        mu[active] = np.where(better, np.maximum(mu[active] * 0.2, 1e-12), mu[active] * 5.0)
+    return best_z, best_value, gradient_norm, done, steps
+
+
+def _sum(problem: Problem, r: np.ndarray, weights: np.ndarray, zone: float) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        loss = problem.objective.loss(r, zone)
+        total = np.where(weights > 0, weights * loss, 0.0).sum(-1)
+    return np.where(np.isfinite(total), total, np.inf)
+
+
+def _solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Solve the batch ``[K, F, F]``; a singular member gets the least-norm answer instead of an error."""
+    matrix, right = np.nan_to_num(matrix), np.nan_to_num(right)
+    try:
+        return np.linalg.solve(matrix, right[:, :, None])[:, :, 0]
+    except np.linalg.LinAlgError:
+        return (np.linalg.pinv(matrix, hermitian=True) @ right[:, :, None])[:, :, 0]
