@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from workbench.fits.compare import Comparison, compare
-    from workbench.fits.fit import Fit, fit
+    from workbench.fits.fit import fit
     from workbench.fits.plan import Plan
+    from workbench.fits.result import Fit
     from workbench.laws.base import Law
     from workbench.runs.load import load
     from workbench.runs.table import RunTable
@@ -24,7 +25,7 @@ _CONTENTS = {
     "RunTable": "workbench.runs.table",
     "Law": "workbench.laws.base",
     "fit": "workbench.fits.fit",
-    "Fit": "workbench.fits.fit",
+    "Fit": "workbench.fits.result",
     "compare": "workbench.fits.compare",
     "Comparison": "workbench.fits.compare",
     "Plan": "workbench.fits.plan",

@@ -20,7 +20,7 @@ import pandas as pd
 from workbench.units import axis_title, human
 
 if TYPE_CHECKING:
-    from workbench.fits.fit import Fit
+    from workbench.fits.result import Fit
 
 __all__ = ["QUESTIONS", "Card", "card"]
 

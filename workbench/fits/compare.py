@@ -47,7 +47,9 @@ class Comparison:
     n_runs: int
     ranked_by: str
 
-    plot = late("workbench.figures.comparison:comparison", "Predicted against measured for every law, held-out runs marked.")
+    plot = late(
+        "workbench.figures.comparison:comparison", "Predicted against measured for every law, held-out runs marked."
+    )
 
     @property
     def best(self) -> Fit:
@@ -90,7 +92,9 @@ class Comparison:
 
     def __repr__(self) -> str:
         head = f"Comparison of {len(self.frame)} laws on {self.n_runs} runs, ranked by {self.ranked_by}"
-        return head + (f", held out: {self.holdout}" if self.holdout else "") + "\n" + self.table().to_string(index=False)
+        return (
+            head + (f", held out: {self.holdout}" if self.holdout else "") + "\n" + self.table().to_string(index=False)
+        )
 
     def _repr_html_(self) -> str:
         caption = f"{len(self.frame)} laws on the same {self.n_runs} runs, ranked by {escape(self.ranked_by)}"
@@ -145,7 +149,11 @@ def compare(
     total = len(table)
     table = table if where is None else table.where(where)
     if not len(table):
-        raise ValueError(f"where={where!r} selects none of the {total} runs; loosen it" if total else "the table has no runs to compare laws on")
+        raise ValueError(
+            f"where={where!r} selects none of the {total} runs; loosen it"
+            if total
+            else "the table has no runs to compare laws on"
+        )
     held_out, description = None, ""
     if holdout is not None:
         table, held_out, description = split(table, holdout)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workbench.fits.fit import Fit
+from workbench.fits.result import Fit
 from workbench.fits.solver import solve
 from workbench.runs.table import RunTable
 
@@ -46,7 +46,7 @@ def split(runs: RunTable, holdout: Any) -> tuple[RunTable, RunTable, str]:
             raise ValueError(f"none of {', '.join(SCALES)} varies, so no run is larger; give holdout= an expression")
         values = runs.frame[scale].to_numpy(float)
         finite = np.isfinite(values)
-        edge = np.sort(values[finite])[::-1][max(int(round(holdout * finite.sum())), 1) - 1]
+        edge = np.sort(values[finite])[::-1][max(round(holdout * finite.sum()), 1) - 1]
         chosen = finite & (values >= edge * (1 - 1e-9))
         description = f"{scale} >= {edge:.4g}"
     else:

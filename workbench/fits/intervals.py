@@ -115,10 +115,8 @@ def profile(problem: Problem, theta: np.ndarray, symbol: str, span: float = 16.0
     residuals = problem.residuals(theta[None])[0]
     zone = problem.objective.zone(problem.y)
     m2, slope_of_psi = problem.objective.noise(residuals, problem.weights, len(problem.free), zone)
-    if problem.objective.shape == "absolute":
-        best, unit = best * zone, zone
-    else:
-        unit = 1.0
+    # The moments are those of psi within the zone; the absolute loss is that divided by the zone.
+    unit = zone if problem.objective.shape == "absolute" else 1.0
     omega = max(m2 / slope_of_psi, 1e-30)
     spread = covariance(problem, theta)
     width = np.sqrt(spread[k, k]) if np.isfinite(spread[k, k]) and spread[k, k] > 0 else 0.1
@@ -134,7 +132,7 @@ def profile(problem: Problem, theta: np.ndarray, symbol: str, span: float = 16.0
         starts[:, k] = at
         solution = solve(problem, problem.to_theta(starts), frozen=(symbol,), warm=True, tolerance=1e-9)
         for position, value in zip(at, solution.value, strict=True):
-            found[float(position)] = max(0.0, 2 * (value * unit - best) / omega)
+            found[float(position)] = max(0.0, 2 * unit * (value - best) / omega)
 
     look(centre[k] + width * np.array([-4, -3, -2.5, -2, -1.5, -1, -0.5, 0.5, 1, 1.5, 2, 2.5, 3, 4]))
     for side, bound in ((-1, low[k]), (1, high[k])):

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import erf
 
-__all__ = ["OBJECTIVES", "Objective"]
+__all__ = ["OBJECTIVES", "Objective", "huber"]
 
 #: name -> (residuals are of logarithms, shape of the loss)
 OBJECTIVES = {
@@ -26,9 +26,19 @@ OBJECTIVES = {
     "mae": (False, "absolute"),
 }
 
-#: The absolute loss is fitted as a Huber loss whose quadratic zone is this fraction of the data's
-#: spread, narrow enough that its optimum is the least-absolute-deviations optimum to printed digits.
-ABSOLUTE_ZONE = 1e-5
+#: The absolute loss is first fitted as a Huber loss whose quadratic zone is this fraction of the data's
+#: spread; `workbench.fits.absolute` then goes from there to the exact optimum.
+ABSOLUTE_ZONE = 1e-3
+#: Ratio of neighbouring zones on the way to a narrow one.
+RUNG = 10.0
+
+
+def huber(residuals: np.ndarray, zone: float) -> np.ndarray:
+    """Huber's loss: quadratic within `zone`, linear beyond, with slope `zone`; squares for an infinite zone."""
+    size = np.abs(residuals)
+    inner = np.minimum(size, zone)
+    value = 0.5 * inner * inner
+    return value + zone * (size - inner) if np.isfinite(zone) else value
 
 
 @dataclass(frozen=True)
@@ -80,13 +90,13 @@ class Objective:
         """Wider quadratic zones to pass through on the way to a narrow one, widest first.
 
         Under a zone far narrower than the residuals the objective is a polyhedron with many facets, on
-        which a method that looks at curvature crawls; the optimum under a tenfold wider zone is near.
+        which a method that looks at curvature crawls; the optimum under a few times wider zone is near.
         """
         zone, widest = self.zone(y), 0.1 * self.spread(y)
         if not np.isfinite(zone) or zone >= widest:
             return []
-        rungs = int(np.ceil(np.log10(widest / zone)))
-        return [zone * 10.0**k for k in range(rungs, 0, -1)]
+        rungs = int(np.ceil(np.log(widest / zone) / np.log(RUNG)))
+        return [zone * RUNG**k for k in range(rungs, 0, -1)]
 
     def zone(self, y: np.ndarray) -> float:
         """Half-width of the quadratic zone used on data `y`: delta, infinity, or nearly nothing."""
@@ -96,14 +106,11 @@ class Objective:
             return np.inf
         return ABSOLUTE_ZONE * self.spread(y)
 
-    def loss(self, residuals: np.ndarray, zone: float) -> np.ndarray:
-        """rho, elementwise; the absolute loss is scaled back so that it reads ``|r|``."""
-        size = np.abs(residuals)
-        inner = np.minimum(size, zone)
-        value = 0.5 * inner * inner
-        if np.isfinite(zone):
-            value = value + zone * (size - inner)
-        return value / zone if self.shape == "absolute" else value
+    def loss(self, residuals: np.ndarray) -> np.ndarray:
+        """rho, elementwise."""
+        if self.shape == "absolute":
+            return np.abs(residuals)
+        return huber(residuals, self.delta if self.shape == "huber" else np.inf)
 
     def log_likelihood(self, residuals: np.ndarray, weights: np.ndarray, y: np.ndarray) -> float:
         """Largest log-likelihood of the residuals under the density this objective implies.
@@ -114,7 +121,7 @@ class Objective:
         """
         n = float(weights.sum())
         zone = self.zone(y)
-        total = float((weights * self.loss(residuals, zone)).sum())
+        total = float((weights * self.loss(residuals)).sum())
         if self.shape == "absolute":  # Laplace: the best scale is the mean absolute residual
             return -n * (np.log(2 * max(total / n, 1e-300)) + 1)
         if self.shape == "square":  # normal: the best variance is the mean square

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from workbench.fits.predict import add_noise, extrapolation
 from workbench.units import FLOPS_PER_PARAM_TOKEN, human
 
 if TYPE_CHECKING:
-    from workbench.fits.fit import Fit
+    from workbench.fits.result import Fit
 
 __all__ = ["Plan", "plan"]
 
@@ -60,7 +61,9 @@ class Plan:
         """The same with people's numbers: estimate and interval in one cell."""
 
         def cell(row, name):
-            return f"{human(row[name], digits)} ({human(row[name + '_low'], digits)}–{human(row[name + '_high'], digits)})"
+            return (
+                f"{human(row[name], digits)} ({human(row[name + '_low'], digits)}–{human(row[name + '_high'], digits)})"
+            )
 
         names = ["params", "tokens", "tokens_per_param", self.target]
         out = pd.DataFrame({n: [cell(r, n) for _, r in self.frame.iterrows()] for n in names})
@@ -125,7 +128,7 @@ def plan(fit: Fit, flops: Any, *, level: float = 0.95, n: int = 1000) -> Plan:
         params = np.sqrt(budget / (FLOPS_PER_PARAM_TOKEN * ratio))
         tokens = params * ratio
         row: dict[str, Any] = {"flops": float(budget)}
-        noisy = fit._with_noise(loss[1:, None])[:, 0] if len(theta) > 1 else loss[1:]
+        noisy = add_noise(fit, loss[1:, None])[:, 0] if len(theta) > 1 else loss[1:]
         for name, values, spread in (
             ("params", params, params[1:]),
             ("tokens", tokens, tokens[1:]),
@@ -136,7 +139,7 @@ def plan(fit: Fit, flops: Any, *, level: float = 0.95, n: int = 1000) -> Plan:
             low, high = np.percentile(spread, [tail, 100 - tail]) if spread.size else (np.nan, np.nan)
             row |= {name: float(values[0]), f"{name}_low": float(low), f"{name}_high": float(high)}
         at = {s: np.array([_COLUMNS[c](params[0], tokens[0])]) for s, c in columns.items()}
-        row["extrapolation"] = float(fit.extrapolation(at)[0])
+        row["extrapolation"] = float(extrapolation(fit, at)[0])
         row["note"] = _note(interior)
         rows.append(row)
     size = next((c for c in columns.values() if c.startswith("params")), "params")

@@ -47,7 +47,9 @@ class Points:
         return self.y.size
 
 
-def input_columns(law: Law, runs: RunTable, x: str | None = None, inputs: Mapping[str, str] | None = None) -> dict[str, str]:
+def input_columns(
+    law: Law, runs: RunTable, x: str | None = None, inputs: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Which column feeds each input of `law`.
 
     Args:
@@ -127,7 +129,9 @@ def gather(
         numeric = [c for c in frame.columns if pd.api.types.is_numeric_dtype(frame[c])]
         near = difflib.get_close_matches(str(y), numeric, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"there is no numeric column {y!r} to fit; {hint}this table has {', '.join(numeric) or '(none)'}")
+        raise ValueError(
+            f"there is no numeric column {y!r} to fit; {hint}this table has {', '.join(numeric) or '(none)'}"
+        )
     columns = input_columns(law, runs, x, inputs)
     w = _weights(weights, runs)
     target = frame[y].to_numpy(float)
@@ -143,7 +147,7 @@ def gather(
     leave_out(~np.isfinite(target), f"{y} is missing or not finite")
     if positive:
         leave_out(np.isfinite(target) & (target <= 0), f"{y} is not positive, and the objective takes its logarithm")
-    for symbol, column in columns.items():
+    for column in columns.values():
         values = frame[column].to_numpy(float)
         leave_out(~np.isfinite(values), f"{column} is missing or not finite")
         leave_out(np.isfinite(values) & (values <= 0), f"{column} is not positive")
@@ -181,7 +185,9 @@ def _weights(weights: Any, runs: RunTable) -> np.ndarray:
         return np.ones(n)
     if isinstance(weights, str):
         if weights not in runs.frame.columns:
-            raise ValueError(f"there is no column {weights!r} to weight by; this table has {', '.join(runs.frame.columns)}")
+            raise ValueError(
+                f"there is no column {weights!r} to weight by; this table has {', '.join(runs.frame.columns)}"
+            )
         weights = runs.frame[weights]
     try:
         values = np.asarray(weights, dtype=float)

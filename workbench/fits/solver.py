@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from workbench.fits.dual import value_and_tangents
-from workbench.fits.objective import Objective
+from workbench.fits.objective import Objective, huber
 from workbench.laws.base import HUGE, TINY, Law
 
 __all__ = ["Problem", "Solution", "solve"]
@@ -56,7 +56,9 @@ class Problem:
     @property
     def free(self) -> list[int]:
         """Indices of the parameters that move."""
-        return [j for j, p in enumerate(self.law.parameters) if p.symbol not in self.fixed and p.symbol not in self.tied]
+        return [
+            j for j, p in enumerate(self.law.parameters) if p.symbol not in self.fixed and p.symbol not in self.tied
+        ]
 
     @property
     def free_symbols(self) -> list[str]:
@@ -103,13 +105,12 @@ class Problem:
 
     def values(self, theta: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
         """The objective ``[K]`` at parameter vectors ``[K, P]``; `weights` may differ by candidate ``[K, n]``."""
-        zone = self.objective.zone(self.y)
         w = self.weights if weights is None else weights
         out = np.empty(theta.shape[0])
         with np.errstate(all="ignore"):
             for begin in range(0, theta.shape[0], 4 * CHUNK):
                 part = slice(begin, begin + 4 * CHUNK)
-                loss = self.objective.loss(self.residuals(theta[part]), zone)
+                loss = self.objective.loss(self.residuals(theta[part]))
                 wp = w if w.ndim == 1 else w[part]
                 out[part] = np.where(wp > 0, wp * loss, 0.0).sum(-1)
         return np.where(np.isfinite(out), out, np.inf)
@@ -185,8 +186,8 @@ def solve(
     k = starts.shape[0]
     z = problem.to_z(problem.complete(starts))
     still = np.array([s in frozen for s in problem.free_symbols], dtype=bool)
-    ladder = [] if warm and problem.objective.shape != "absolute" else problem.objective.ladder(problem.y)
-    value, gradient = np.full(k, np.inf), np.full(k, np.nan)
+    ladder = [] if warm else problem.objective.ladder(problem.y)
+    gradient = np.full(k, np.nan)
     converged, iterations = np.zeros(k, dtype=bool), np.zeros(k, dtype=int)
     for begin in range(0, k, CHUNK):
         part = slice(begin, min(begin + CHUNK, k))
@@ -195,12 +196,15 @@ def solve(
         for zone in ladder:
             # A coarse answer under a wider zone is a start near the optimum under the true one.
             z[part], *_ = _descend(problem, z[part], w, still, zone, 25, 1e-5)
-        z[part], value[part], gradient[part], converged[part], iterations[part] = _descend(
+        z[part], gradient[part], converged[part], iterations[part] = _descend(
             problem, z[part], w, still, problem.objective.zone(problem.y), max_iterations, tolerance
         )
         if tick is not None:
             tick(part.stop / k)
-    return Solution(problem.to_theta(z), value, gradient, converged, iterations)
+    theta = problem.to_theta(z)
+    # What was walked down is the objective itself, but for absolute values, which were smoothed.
+    value = problem.values(theta, weights)
+    return Solution(theta, value, gradient, converged, iterations)
 
 
 def _descend(
@@ -214,18 +218,17 @@ def _descend(
 ):
     """Damped Newton on one chunk; candidates leave the batch as they converge."""
     low, high = problem.bounds()
-    unit = zone if problem.objective.shape == "absolute" else 1.0  # see Objective.loss
     z = np.where(still, z, np.clip(z, low, high))
     k, f = z.shape
-    best_z, best_value = z.copy(), np.full(k, np.inf)
+    best_z = z.copy()
     gradient_norm, done, steps = np.full(k, np.nan), np.zeros(k, dtype=bool), np.zeros(k, dtype=int)
     if f == 0:
-        return z, problem.values(problem.to_theta(z), weights), np.zeros(k), np.ones(k, dtype=bool), steps
+        return z, np.zeros(k), np.ones(k, dtype=bool), steps
 
     active = np.arange(k)
     mu = np.ones(k)
     r, jac = problem.jacobian(z)
-    value = _sum(problem, r, weights, zone)
+    value = _sum(r, weights, zone)
     eye = np.eye(f)
     for iteration in range(max_iterations + 1):
         w = weights[active]
@@ -244,44 +247,45 @@ def _descend(
         damping = np.einsum("kff->kf", h_irls) + 1e-300
         matrix = h_true + mu[active, None, None] * (h_irls + damping[:, :, None] * eye)
         keep = ~held
-        matrix = np.where(keep[:, :, None] & keep[:, None, :], matrix, 0.0) + eye * np.where(
-            held, 1.0, 1e-14 * damping
-        )[:, None, :]
+        matrix = (
+            np.where(keep[:, :, None] & keep[:, None, :], matrix, 0.0)
+            + eye * np.where(held, 1.0, 1e-14 * damping)[:, None, :]
+        )
         # Symmetric scaling: prefactors and exponents differ by orders of magnitude.
         scale = 1.0 / np.sqrt(np.maximum(np.einsum("kff->kf", matrix), 1e-300))
         step = -_solve(matrix * scale[:, :, None] * scale[:, None, :], g * scale) * scale
-        step = np.clip(step, -4.0, 4.0)  # e^4 per step is far enough for any prefactor
+        # e^4 per step is far enough for any prefactor; shortened as a whole, it still points downhill.
+        step *= np.minimum(1.0, 4.0 / np.maximum(np.abs(step).max(-1, keepdims=True), 1e-300))
         target = np.where(still, here, np.clip(here + step, low, high))
         promised = -np.einsum("kf,kf->k", g, target - here)
-        finished = (promised <= tolerance * value[active] * unit) & np.isfinite(value[active])
-        finished &= mu[active] <= 1.0
-        if iteration == max_iterations:
-            finished[:] = False
-        stop = finished | (iteration == max_iterations) | (mu[active] > 1e10) | ~np.isfinite(value[active])
+        # A near-singular matrix can return a step uphill: that is no promise, and asks for more damping.
+        downhill = promised >= 0
+        finished = downhill & (promised <= tolerance * value[active]) & (mu[active] <= 1.0)
+        finished &= iteration < max_iterations
+        stop = finished | (iteration == max_iterations) | (mu[active] > 1e12) | ~np.isfinite(value[active])
         if stop.any():
             gone = active[stop]
-            best_z[gone], best_value[gone] = here[stop], value[gone]
-            gradient_norm[gone] = np.sqrt((g[stop] ** 2).sum(-1)) / unit
-            # Steps that shrank to nothing without a gradient left have converged too.
-            done[gone] = finished[stop] | (mu[gone] > 1e10) & (promised[stop] <= 1e-6 * value[gone] * unit)
+            best_z[gone] = here[stop]
+            gradient_norm[gone] = np.sqrt((g[stop] ** 2).sum(-1))
+            done[gone] = finished[stop]
             steps[gone] = iteration
-            active, target = active[~stop], target[~stop]
+            active, target, downhill = active[~stop], target[~stop], downhill[~stop]
             r, jac = r[~stop], jac[~stop]
             if active.size == 0:
                 break
         r_new, jac_new = problem.jacobian(target)
-        value_new = _sum(problem, r_new, weights[active], zone)
-        better = value_new < value[active]
+        value_new = _sum(r_new, weights[active], zone)
+        better = downhill & (value_new < value[active])
         chosen = active[better]
         z[chosen], value[chosen] = target[better], value_new[better]
         r[better], jac[better] = r_new[better], jac_new[better]
         mu[active] = np.where(better, np.maximum(mu[active] * 0.2, 1e-12), mu[active] * 5.0)
-    return best_z, best_value, gradient_norm, done, steps
+    return best_z, gradient_norm, done, steps
 
 
-def _sum(problem: Problem, r: np.ndarray, weights: np.ndarray, zone: float) -> np.ndarray:
+def _sum(r: np.ndarray, weights: np.ndarray, zone: float) -> np.ndarray:
     with np.errstate(all="ignore"):
-        loss = problem.objective.loss(r, zone)
+        loss = huber(r, zone)
         total = np.where(weights > 0, weights * loss, 0.0).sum(-1)
     return np.where(np.isfinite(total), total, np.inf)
 

@@ -98,7 +98,9 @@ class Law:
         if "name" in cls.__dict__:
             taken = Law._registry.get(cls.name)
             if taken is not None and (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
-                raise ValueError(f"two laws are called {cls.name!r}: {taken.__module__} and {cls.__module__}; rename one")
+                raise ValueError(
+                    f"two laws are called {cls.name!r}: {taken.__module__} and {cls.__module__}; rename one"
+                )
             Law._registry[cls.name] = cls
 
     @staticmethod
@@ -255,7 +257,9 @@ def get(law: str | Law | type[Law]) -> Law:
     if isinstance(law, type) and issubclass(law, Law):
         return law()
     if not isinstance(law, str):
-        raise TypeError(f"a law is given by name or as a Law, got {type(law).__name__}; `workbench laws` lists the names")
+        raise TypeError(
+            f"a law is given by name or as a Law, got {type(law).__name__}; `workbench laws` lists the names"
+        )
     _load_all()
     key = law.strip().lower().replace("-", "_").replace(" ", "_")
     if key not in Law._registry:

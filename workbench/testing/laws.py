@@ -157,7 +157,7 @@ class LawContract:
         y = subject.predict(self.truth, points)
         rng = np.random.default_rng(3)
         y = y * np.exp(rng.normal(0, self.noise, y.size))
-        nats, bits = (fit(self.frame(subject, points, y * u), subject, objective="log-mse") for u in (1.0, 1 / np.log(2)))
-        np.testing.assert_allclose(
-            bits.predict()["prediction"] * np.log(2), nats.predict()["prediction"], rtol=1e-5
+        nats, bits = (
+            fit(self.frame(subject, points, y * u), subject, objective="log-mse") for u in (1.0, 1 / np.log(2))
         )
+        np.testing.assert_allclose(bits.predict()["prediction"] * np.log(2), nats.predict()["prediction"], rtol=1e-5)

@@ -1,0 +1,284 @@
+"""The command line: ``workbench demo | load | fit | compare | laws | lab | notebooks``.
+
+Results go to standard output (``--json``: one strict JSON object), progress and errors to standard
+error. Exit status 0 is success, 2 bad input (one sentence says what to change), 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from workbench import __version__
+from workbench.progress import Progress
+
+__all__ = ["main"]
+
+BAD_INPUT, INTERRUPTED = 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the console script."""
+    # The arrays of a fit are small: a second BLAS thread costs more than it gives, and a variable set
+    # by the user wins.
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if not hasattr(arguments, "run"):
+        parser.print_help()
+        return 0
+    try:
+        return arguments.run(arguments) or 0
+    except KeyboardInterrupt:
+        print("\nworkbench: stopped by Ctrl-C", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of a pipe has gone, as in `workbench laws | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, TypeError, OSError) as error:
+        message = error.args[0] if isinstance(error, KeyError) and error.args else error
+        print(f"workbench: {message}", file=sys.stderr)
+        return BAD_INPUT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="workbench", description="Load run logs, fit and compare scaling laws, plan, and teach with them."
+    )
+    parser.add_argument("--version", action="version", version=f"workbench {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND")
+
+    demo = _command(commands, "demo", _demo, "a scaling law fitted, compared, tested and used, in under a minute")
+    demo.add_argument("--out", default="workbench-report.html", help="where to write the report (default %(default)s)")
+    demo.add_argument("--seed", type=int, default=0, help="seed of the fresh probe and of the fits")
+
+    load = _command(commands, "load", _load, "read run logs and show what was understood")
+    _source(load)
+
+    fit = _command(commands, "fit", _fit, "fit one law to run logs")
+    _source(fit)
+    fit.add_argument("--law", required=True, help="name of the law; `workbench laws` lists them")
+    _fitting(fit)
+    fit.add_argument("--fix", action="append", default=[], metavar="NAME=VALUE", help="hold a parameter, e.g. E=1.69")
+    fit.add_argument("--tie", action="append", default=[], metavar="A=B", help="keep a parameter equal to another")
+    fit.add_argument("--weights", help="column with one weight per run")
+    fit.add_argument("--cluster", help="column whose equal values are resampled together")
+    fit.add_argument(
+        "--method", default="bootstrap", choices=("bootstrap", "profile", "jacobian"), help="kind of interval"
+    )
+    fit.add_argument("--flops", type=float, action="append", metavar="BUDGET", help="also plan for this many FLOP")
+
+    compare = _command(commands, "compare", _compare, "fit several laws and judge them on held-out larger runs")
+    _source(compare)
+    compare.add_argument("--laws", required=True, help="names, separated by commas")
+    compare.add_argument(
+        "--holdout", metavar="EXPR", help="runs to predict instead of fit: 'flops > 1e21', or a share such as 0.2"
+    )
+    _fitting(compare)
+
+    laws = _command(commands, "laws", _laws, "list the laws")
+    laws.add_argument("--json", action="store_true", help="one JSON object")
+
+    lab = _command(commands, "lab", _lab, "open JupyterLab on the first notebook")
+    lab.add_argument("jupyter", nargs="*", help="further arguments for JupyterLab, after --")
+
+    notebooks = _command(commands, "notebooks", _notebooks, "list, copy, refresh or verify the notebooks")
+    notebooks.add_argument("action", choices=("list", "copy", "refresh", "verify"), nargs="?", default="list")
+    notebooks.add_argument("paths", nargs="*", help="notebooks (default all); for copy: the folder to copy to")
+    return parser
+
+
+def _command(commands, name: str, run: Callable, text: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _source(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", help="file, folder or quoted glob: CSV, JSON, JSON Lines, Parquet, run folders")
+    parser.add_argument(
+        "--columns", action="append", default=[], metavar="NAME=HEADER", help="which header is which, e.g. params=N"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+
+
+def _fitting(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--y", default="loss", help="column to fit (default %(default)s)")
+    parser.add_argument("--x", help="column for laws of one input")
+    parser.add_argument("--where", metavar="EXPR", help="only these runs, e.g. 'loss < 4'")
+    parser.add_argument("--objective", default="log-huber", help="log-huber, huber, log-mse, mse, log-mae or mae")
+    parser.add_argument("--delta", type=float, default=1e-3, help="where Huber's loss turns linear (default %(default)s)")
+    parser.add_argument("--bootstrap", type=int, metavar="N", help="bootstrap resamples over runs")
+    parser.add_argument("--seed", type=int, default=0, help="seed of starts and resamples")
+
+
+def _pairs(items: Sequence[str], option: str) -> dict[str, str]:
+    out = {}
+    for item in items:
+        name, equals, value = item.partition("=")
+        if not equals or not name.strip() or not value.strip():
+            raise ValueError(f"{option} takes NAME=VALUE, got {item!r}")
+        out[name.strip()] = value.strip()
+    return out
+
+
+def _emit(payload: dict[str, Any]) -> None:
+    print(json.dumps(payload, allow_nan=False, ensure_ascii=False, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "item"):  # numpy scalars
+        return value.item()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _runs(arguments: argparse.Namespace):
+    import workbench
+
+    return workbench.load(arguments.path, columns=_pairs(arguments.columns, "--columns") or None)
+
+
+def _load(arguments: argparse.Namespace) -> None:
+    runs = _runs(arguments)
+    if arguments.json:
+        _emit(runs.to_dict())
+        return
+    print(runs)
+    print()
+    print(runs.summary().to_string())
+    for message in runs.messages:
+        print(f"note: {message}")
+
+
+def _fit(arguments: argparse.Namespace) -> None:
+    import workbench
+
+    fixed = {}
+    for symbol, value in _pairs(arguments.fix, "--fix").items():
+        try:
+            fixed[symbol] = float(value)
+        except ValueError:
+            raise ValueError(f"--fix {symbol}={value}: give a number, e.g. {symbol}=1.69") from None
+    fitted = workbench.fit(
+        _runs(arguments),
+        arguments.law,
+        y=arguments.y,
+        x=arguments.x,
+        where=arguments.where,
+        fixed=fixed,
+        tied=_pairs(arguments.tie, "--tie"),
+        objective=arguments.objective,
+        delta=arguments.delta,
+        weights=arguments.weights,
+        cluster=arguments.cluster,
+        seed=arguments.seed,
+    )
+    n = 1000 if arguments.bootstrap is None else arguments.bootstrap
+    if arguments.method == "bootstrap" and fitted.degrees >= 1:
+        with Progress(f"Bootstrap, {n} resamples of {fitted.n_runs} runs") as progress:
+            fitted.draws(n, progress)
+    plan = fitted.plan(arguments.flops, n=n) if arguments.flops else None
+    if arguments.json:
+        payload = fitted.to_dict(arguments.method, n=n)
+        if plan is not None:
+            payload["plan"] = plan.to_dict()
+        _emit(payload)
+        return
+    print(fitted)
+    print()
+    print(fitted.table(arguments.method, n=n, digits=5).to_string())
+    for warning in fitted.diagnostics.warnings:
+        print(f"! {warning}")
+    d = fitted.diagnostics
+    print(f"\n{d.agreeing} of {d.walked} starts reached the best optimum; {len(fitted.points.left_out)} runs left out")
+    if plan is not None:
+        print(plan)
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    import workbench
+
+    holdout: Any = arguments.holdout
+    if holdout is not None:
+        try:
+            holdout = float(holdout)
+        except ValueError:
+            pass
+    with Progress("Comparing laws") as progress:
+        comparison = workbench.compare(
+            _runs(arguments),
+            [name.strip() for name in arguments.laws.split(",") if name.strip()],
+            holdout=holdout,
+            y=arguments.y,
+            x=arguments.x,
+            where=arguments.where,
+            objective=arguments.objective,
+            delta=arguments.delta,
+            n=400 if arguments.bootstrap is None else arguments.bootstrap,
+            seed=arguments.seed,
+            tick=progress,
+        )
+    if arguments.json:
+        _emit(comparison.to_dict())
+        return
+    print(comparison)
+    for law, reason in comparison.failed.items():
+        print(f"! {law}: {reason}")
+
+
+def _laws(arguments: argparse.Namespace) -> None:
+    from workbench.laws import get, names
+
+    laws = [get(name) for name in names()]
+    if arguments.json:
+        _emit({"laws": [_law(law) for law in laws]})
+        return
+    for law in laws:
+        takes = ", ".join(f"{i.symbol} = {i.quantity or 'any scale'}" for i in law.inputs)
+        print(f"{law.name:24} {law.title}\n{'':24} L = {law.latex}\n{'':24} {takes}; {law.reference}\n")
+
+
+def _law(law) -> dict[str, Any]:
+    return {
+        "name": law.name,
+        "title": law.title,
+        "formula": law.latex,
+        "inputs": [{"symbol": i.symbol, "quantity": i.quantity} for i in law.inputs],
+        "parameters": [
+            {
+                "symbol": p.symbol,
+                "meaning": p.meaning,
+                "low": p.low,
+                "high": p.high if p.high < float("inf") else None,
+            }
+            for p in law.parameters
+        ],
+        "reference": law.reference,
+    }
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    from workbench.demo import demo
+
+    demo(arguments.out, seed=arguments.seed)
+
+
+def _lab(arguments: argparse.Namespace) -> None:
+    from workbench.notebooks import lab
+
+    lab(arguments.jupyter)
+
+
+def _notebooks(arguments: argparse.Namespace) -> int:
+    from workbench import notebooks
+
+    return notebooks.command(arguments.action, arguments.paths)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""What a fit says about runs not yet trained, with the noise of one run and the distance from the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from workbench.runs.table import RunTable
+from workbench.units import FLOPS_PER_PARAM_TOKEN
+
+if TYPE_CHECKING:
+    from workbench.fits.result import Fit
+
+__all__ = ["KINDS", "add_noise", "extrapolation", "predict"]
+
+#: Prediction intervals on offer: of one new run, or of the expected value.
+KINDS = ("run", "curve")
+
+
+def predict(fit: Fit, at: Any, *, level: float, kind: str, n: int) -> pd.DataFrame:
+    """Predictions of `fit` with intervals; the engine of `Fit.predict`, which documents the arguments."""
+    if kind not in KINDS:
+        raise ValueError(f"no prediction interval is called {kind!r}; choose {' or '.join(map(repr, KINDS))}")
+    x = _inputs(fit, at)
+    mean = fit.law.predict(fit.theta, x)
+    low = high = np.full(mean.shape, np.nan)
+    if fit.degrees >= 1:
+        drawn = fit.law.predict(fit.draws(n), x)
+        if kind == "run":
+            drawn = add_noise(fit, drawn)
+        tail = 50 * (1 - level)
+        low, high = np.nanpercentile(drawn, [tail, 100 - tail], axis=0)
+    out = pd.DataFrame({fit.points.columns[s]: np.broadcast_to(v, mean.shape) for s, v in x.items()})
+    out["prediction"], out["low"], out["high"] = mean, low, high
+    out["extrapolation"] = extrapolation(fit, x)
+    return out
+
+
+def add_noise(fit: Fit, drawn: np.ndarray) -> np.ndarray:
+    """Add one run's residual to each draw ``[B, m]``, inflated for the parameters already spent."""
+    rng = np.random.default_rng([fit.seed, 1])
+    inflated = fit.residuals * np.sqrt(fit.n_runs / fit.degrees)
+    noise = rng.choice(inflated, size=drawn.shape, p=fit.points.weights / fit.points.weights.sum())
+    return drawn * np.exp(-noise) if fit.problem.objective.in_logs else drawn - noise
+
+
+def extrapolation(fit: Fit, x: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Scale of points `x` over the largest scale in the fit; above 1 is extrapolation.
+
+    Scale is compute where the inputs determine it (C, or N times D), else the first input.
+    """
+    return _scale(fit.points.columns, x) / _scale(fit.points.columns, fit.points.x).max()
+
+
+def _inputs(fit: Fit, at: Any) -> dict[str, np.ndarray]:
+    """The law's inputs ``[m]`` at the places asked for; no place at all means the runs of the fit."""
+    if isinstance(at, Mapping) and not at:
+        return fit.points.x
+    given = at.frame if isinstance(at, RunTable) else at
+    x = {}
+    for symbol, column in fit.points.columns.items():
+        try:
+            value = given[column]
+        except (KeyError, TypeError, IndexError):
+            value = _derived(given, column)
+        if value is None:
+            needed = ", ".join(fit.points.columns.values())
+            raise ValueError(f"{fit.law.name} predicts from {needed}; {column!r} is missing: give {column}=...")
+        try:
+            x[symbol] = np.atleast_1d(np.asarray(value, dtype=float))
+        except (TypeError, ValueError):
+            raise ValueError(f"{column} is {value!r}; give a number or an array of numbers") from None
+        if not (x[symbol] > 0).all():
+            raise ValueError(f"{column} must be positive everywhere to predict, got {np.min(x[symbol])!r}")
+    shape = np.broadcast_shapes(*(v.shape for v in x.values()))
+    return {s: np.broadcast_to(v, shape) for s, v in x.items()}
+
+
+def _derived(given: Any, column: str) -> Any:
+    """A column that parameters and tokens determine under C = 6ND, or None."""
+    try:
+        params, tokens = (np.asarray(given[k], dtype=float) for k in ("params", "tokens"))
+    except (KeyError, TypeError, IndexError, ValueError):
+        return None
+    return {"flops": FLOPS_PER_PARAM_TOKEN * params * tokens, "tokens_per_param": tokens / params}.get(column)
+
+
+def _scale(columns: Mapping[str, str], x: Mapping[str, np.ndarray]) -> np.ndarray:
+    by_column = {columns[s]: v for s, v in x.items()}
+    if "flops" in by_column:
+        return by_column["flops"]
+    size = next((v for c, v in by_column.items() if c.startswith("params")), None)
+    if size is not None and "tokens" in by_column:
+        return size * by_column["tokens"]
+    return next(iter(by_column.values()))

@@ -1,0 +1,330 @@
+"""`Fit`: what came out of a fit, and what may be asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from workbench.fits import intervals as _intervals
+from workbench.fits import predict as _predict
+from workbench.fits.diagnostics import Diagnostics
+from workbench.fits.points import Points
+from workbench.fits.search import search
+from workbench.fits.solver import Problem
+from workbench.late import late
+from workbench.laws.base import Law
+from workbench.runs.table import RunTable
+
+if TYPE_CHECKING:
+    from workbench.fits.plan import Plan
+
+__all__ = ["METHODS", "RESAMPLES", "Fit"]
+
+#: Bootstrap resamples when nobody says how many.
+RESAMPLES = 1000
+#: Interval methods on offer.
+METHODS = ("bootstrap", "profile", "jacobian")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A law fitted to runs. Immutable; every verb returns something new.
+
+    Attributes:
+        law: the law.
+        runs: the table that was offered, after ``where``.
+        points: the runs that entered, and why the others did not.
+        problem: the optimisation problem, for the interval methods.
+        theta: ``[P]`` estimates in the law's order.
+        diagnostics: evidence for and against.
+        seed: seed of starts and bootstrap.
+        where: the expression that selected the runs, if any.
+    """
+
+    law: Law
+    runs: RunTable
+    points: Points
+    problem: Problem
+    theta: np.ndarray
+    diagnostics: Diagnostics
+    seed: int = 0
+    where: str | None = None
+    _cache: dict = field(default_factory=dict, repr=False, compare=False)
+
+    plot = late("workbench.figures.curve:curve", "The runs, the fitted curve and its band, as an Altair chart.")
+    panel = late("workbench.panels.fit:panel", "An interactive panel on this fit.")
+
+    @property
+    def params(self) -> dict[str, float]:
+        """Estimates by symbol."""
+        return dict(zip(self.law.symbols, map(float, self.theta), strict=True))
+
+    @cached_property
+    def value(self) -> float:
+        """The objective at the estimate, summed over runs."""
+        return float(self.problem.values(self.theta[None])[0])
+
+    @property
+    def n_runs(self) -> int:
+        """How many runs entered the fit."""
+        return len(self.points)
+
+    @property
+    def degrees(self) -> int:
+        """Degrees of freedom: runs minus free parameters."""
+        return self.n_runs - len(self.problem.free)
+
+    @cached_property
+    def residuals(self) -> np.ndarray:
+        """``[n]`` log(predicted) - log(observed), or predicted - observed for linear objectives."""
+        return self.problem.residuals(self.theta[None])[0]
+
+    @cached_property
+    def log_likelihood(self) -> float:
+        """Log-likelihood under the density the objective implies; see `Objective.log_likelihood`."""
+        return self.problem.objective.log_likelihood(self.residuals, self.points.weights, self.points.y)
+
+    def draws(self, n: int = RESAMPLES, tick: Callable[[float], None] | None = None) -> np.ndarray:
+        """Bootstrap draws ``[n, P]`` of the parameters, resampling runs; kept for later calls.
+
+        Args:
+            n: number of resamples.
+            tick: called with the fraction done; may raise to cancel.
+
+        Raises:
+            ValueError: `n` is no positive whole number, or there are no degrees of freedom.
+        """
+        if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 1:
+            raise ValueError(f"n is {n!r}; the number of bootstrap resamples must be a whole number of at least 1")
+        if self.degrees < 1:
+            raise ValueError(
+                f"{self.n_runs} runs and {len(self.problem.free)} free parameters leave nothing to resample; "
+                "add runs or fix parameters"
+            )
+        if n not in self._cache:
+            self._cache[n], _ = _intervals.bootstrap(self.problem, self.theta, self.points.cluster, n, self.seed, tick)
+        return self._cache[n]
+
+    def intervals(
+        self,
+        method: str = "bootstrap",
+        level: float = 0.95,
+        n: int = RESAMPLES,
+        tick: Callable[[float], None] | None = None,
+    ) -> pd.DataFrame:
+        """Estimates with intervals, one row a parameter.
+
+        Args:
+            method: ``bootstrap`` over runs (percentiles), ``profile`` of the objective, or ``jacobian``.
+            level: nominal coverage.
+            n: bootstrap resamples.
+            tick: progress callback of the bootstrap.
+
+        Returns:
+            Columns ``estimate``, ``low``, ``high``, ``identified``, ``note``; the index is the symbol. Fixed
+            and tied parameters say so in the note. Where no interval exists low and high are NaN.
+        """
+        if method not in METHODS:
+            raise ValueError(f"no interval method is called {method!r}; choose one of {', '.join(METHODS)}")
+        level = _level(level)
+        edges = self._edges(method, level, n, tick) if self.degrees >= 1 else {}
+        rows = []
+        for symbol, parameter in zip(self.law.symbols, self.law.parameters, strict=True):
+            source = self.problem.tied.get(symbol, symbol)
+            low, high = edges.get(source, (np.nan, np.nan))
+            note = self.diagnostics.unidentified.get(source, "")
+            if symbol in self.problem.fixed:
+                low = high = self.params[symbol]
+                note = "fixed"
+            elif symbol in self.problem.tied:
+                note = f"tied to {source}" + (f"; {note}" if note else "")
+            elif self.degrees < 1:
+                note = note or "no degrees of freedom, so no interval"
+            elif not note and not (np.isfinite(low) and np.isfinite(high)):
+                side = "below" if not np.isfinite(low) else "above"
+                note = f"the profile stays flat {side}: the data set no limit there"
+            identified = source not in self.diagnostics.unidentified and np.isfinite(low) and np.isfinite(high)
+            rows.append((symbol, self.params[symbol], low, high, bool(identified), note, parameter.meaning))
+        table = pd.DataFrame(rows, columns=["symbol", "estimate", "low", "high", "identified", "note", "meaning"])
+        return table.set_index("symbol")
+
+    def _edges(self, method: str, level: float, n: int, tick) -> dict[str, tuple[float, float]]:
+        tail = 50 * (1 - level)
+        if method == "bootstrap":
+            draws = self.draws(n, tick)
+            finite = draws[np.isfinite(draws).all(axis=1)]
+            low, high = np.percentile(finite, [tail, 100 - tail], axis=0)
+            return {s: (low[j], high[j]) for j, s in enumerate(self.law.symbols)}
+        out = {}
+        centre = self.problem.to_z(self.theta[None])[0]
+        spread = np.sqrt(np.maximum(np.diag(_intervals.covariance(self.problem, self.theta)), 0))
+        for k, j in enumerate(self.problem.free):
+            parameter = self.law.parameters[j]
+            if method == "jacobian":
+                reach = _intervals.t_quantile(level, self.degrees) * spread[k]
+                with np.errstate(over="ignore"):
+                    ends = centre[k] - reach, centre[k] + reach
+                    out[parameter.symbol] = tuple(np.exp(ends)) if parameter.log else ends
+            else:
+                curve = self.profile(parameter.symbol)
+                out[parameter.symbol] = _intervals.profile_interval(curve, level, self.degrees, parameter.log)
+        return out
+
+    def profile(self, symbol: str) -> _intervals.Profile:
+        """The objective along one free parameter with the others refitted; see `intervals.profile`."""
+        if symbol not in self.problem.free_symbols:
+            raise ValueError(f"{symbol!r} is not free here; profile one of {', '.join(self.problem.free_symbols)}")
+        key = ("profile", symbol)
+        if key not in self._cache:
+            self._cache[key] = _intervals.profile(self.problem, self.theta, symbol)
+        return self._cache[key]
+
+    def predict(
+        self, at: Any = None, *, level: float = 0.95, kind: str = "run", n: int = RESAMPLES, **columns: Any
+    ) -> pd.DataFrame:
+        """Predictions with intervals, and how far each one extrapolates.
+
+        Args:
+            at: a `RunTable`, frame or mapping with the law's input columns; or give them by keyword:
+                ``fit.predict(params=1e9, tokens=20e9)``. Default the runs of the fit.
+            level: nominal coverage.
+            kind: ``run``: interval for one new run (noise of a single run included); ``curve``: for the
+                expected value.
+            n: bootstrap resamples.
+
+        Returns:
+            The inputs, then ``prediction``, ``low``, ``high`` in the unit of the fitted column and
+            ``extrapolation``: the point's scale over the largest in the fit (compute where it is known).
+
+        Raises:
+            ValueError: a column is missing or not positive; the sentence names it.
+        """
+        return _predict.predict(self, columns if at is None else at, level=_level(level), kind=kind, n=n)
+
+    def plan(self, flops: Any, *, level: float = 0.95, n: int = RESAMPLES) -> Plan:
+        """Compute-optimal parameters and tokens at each budget, with intervals; see `plan.plan`."""
+        from workbench.fits.plan import plan
+
+        return plan(self, flops, level=level, n=n)
+
+    def card(self):
+        """The fit's card: what was done, with what evidence, and what nobody stated; see `card.card`."""
+        from workbench.fits.card import card
+
+        return card(self)
+
+    def without(self, ids: str | list[str]) -> Fit:
+        """The same fit without some runs, started from this one.
+
+        Raises:
+            ValueError: a run is not in the fit, or too few are left.
+        """
+        ids = [ids] if isinstance(ids, str) else list(ids)
+        unknown = set(ids) - set(self.points.frame["run"])
+        if unknown:
+            raise ValueError(
+                f"no run called {sorted(unknown)[0]!r} is in this fit; fit.points.frame lists those that are"
+            )
+        return self.subset(~self.points.frame["run"].isin(ids).to_numpy())
+
+    def subset(self, keep: np.ndarray) -> Fit:
+        """The same fit on some of its runs, started from this one.
+
+        Args:
+            keep: ``[n]`` booleans, which of the fitted runs stay.
+        """
+        keep = np.asarray(keep, dtype=bool)
+        p = self.points
+        if keep.sum() < len(self.problem.free):
+            raise ValueError(f"{keep.sum()} runs are left for {len(self.problem.free)} free parameters; keep more")
+        dropped = dict.fromkeys(p.frame["run"][~keep], "taken out")
+        points = replace(
+            p,
+            frame=p.frame[keep].reset_index(drop=True),
+            x={s: v[keep] for s, v in p.x.items()},
+            y=p.y[keep],
+            weights=p.weights[keep],
+            cluster=np.unique(p.cluster[keep], return_inverse=True)[1],
+            left_out={**p.left_out, **dropped},
+        )
+        problem = replace(self.problem, x=points.x, y=points.y, weights=points.weights)
+        theta, diagnostics = search(problem, 64, self.seed, warm=self.theta)
+        return replace(self, points=points, problem=problem, theta=theta, diagnostics=diagnostics, _cache={})
+
+    def to_dict(self, method: str = "bootstrap", level: float = 0.95, n: int = RESAMPLES, tick=None) -> dict:
+        """The fit as strict JSON types: parameters with intervals, objective, diagnostics, exclusions."""
+        table = self.intervals(method, level, n, tick)
+        parameters = {
+            symbol: {
+                "estimate": _number(row.estimate),
+                "low": _number(row.low),
+                "high": _number(row.high),
+                "identified": bool(row.identified),
+                "note": row.note,
+            }
+            for symbol, row in table.iterrows()
+        }
+        objective = self.problem.objective
+        return {
+            "law": self.law.name,
+            "formula": self.law.latex,
+            "y": self.points.target,
+            "inputs": dict(self.points.columns),
+            "n_runs": self.n_runs,
+            "n_left_out": len(self.points.left_out),
+            "left_out": dict(list(self.points.left_out.items())[:50]),
+            "objective": objective.name,
+            "delta": objective.delta if objective.shape == "huber" else None,
+            "objective_value": _number(self.value),
+            "parameters": parameters,
+            "interval": {
+                "method": method,
+                "level": level,
+                "n": n if method == "bootstrap" else None,
+                "seed": self.seed,
+            },
+            "diagnostics": self.diagnostics.to_dict(),
+        }
+
+    def table(
+        self, method: str = "bootstrap", level: float = 0.95, n: int = RESAMPLES, digits: int = 3
+    ) -> pd.DataFrame:
+        """`intervals` rounded to `digits` significant digits, for reading and for notebooks."""
+        out = self.intervals(method, level, n)
+        for column in ("estimate", "low", "high"):
+            out[column] = [float(f"{v:.{digits}g}") for v in out[column]]
+        unsure = ~out["identified"] & (out["note"] != "fixed")
+        out.loc[unsure, ["low", "high"]] = np.nan
+        return out[["estimate", "low", "high", "note"]]
+
+    def __repr__(self) -> str:
+        pairs = ", ".join(
+            f"{s} = {v:.4g}" + (" (not identified)" if s in self.diagnostics.unidentified else "")
+            for s, v in self.params.items()
+        )
+        return f"{self.law.title} on {self.n_runs} runs: {pairs}; {self.problem.objective.name} {self.value:.6g}"
+
+    def _repr_html_(self) -> str:
+        from workbench.fits.card import card
+
+        # The bootstrap takes a moment; the profile is there at once.
+        return card(self, methods=("profile",))._repr_html_()
+
+
+def _level(level: float) -> float:
+    try:
+        value = float(level)
+    except (TypeError, ValueError):
+        value = np.nan
+    if not 0 < value < 1:
+        raise ValueError(f"level is {level!r}; a nominal coverage lies between 0 and 1, such as 0.95")
+    return value
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
