@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from workbench import __version__
@@ -112,7 +113,9 @@ def _fitting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--x", help="column for laws of one input")
     parser.add_argument("--where", metavar="EXPR", help="only these runs, e.g. 'loss < 4'")
     parser.add_argument("--objective", default="log-huber", help="log-huber, huber, log-mse, mse, log-mae or mae")
-    parser.add_argument("--delta", type=float, default=1e-3, help="where Huber's loss turns linear (default %(default)s)")
+    parser.add_argument(
+        "--delta", type=float, default=1e-3, help="where Huber's loss turns linear (default %(default)s)"
+    )
     parser.add_argument("--bootstrap", type=int, metavar="N", help="bootstrap resamples over runs")
     parser.add_argument("--seed", type=int, default=0, help="seed of starts and resamples")
 
@@ -205,10 +208,8 @@ def _compare(arguments: argparse.Namespace) -> None:
 
     holdout: Any = arguments.holdout
     if holdout is not None:
-        try:
+        with suppress(ValueError):  # not a share, so an expression
             holdout = float(holdout)
-        except ValueError:
-            pass
     with Progress("Comparing laws") as progress:
         comparison = workbench.compare(
             _runs(arguments),

@@ -68,7 +68,9 @@ def test_clusters_widen_the_interval_when_checkpoints_share_errors():
     assert together.high - together.low > 2 * (alone.high - alone.low)
 
 
-@pytest.mark.parametrize(("method", "objective"), [("profile", "log-mse"), ("profile", "log-huber"), ("jacobian", "log-huber")])
+@pytest.mark.parametrize(
+    ("method", "objective"), [("profile", "log-mse"), ("profile", "log-huber"), ("jacobian", "log-huber")]
+)
 def test_ninety_five_percent_intervals_cover(method, objective):
     trials, hits = 200, 0
     for seed in range(trials):

@@ -37,7 +37,9 @@ def test_huber_likelihood_is_the_best_of_a_density_that_integrates_to_one(delta)
     def best_by_grid():
         values = []
         for t in np.geomspace(1e-8, 1e-1, 400):
-            mass = integrate.quad(lambda r: np.exp(-special.huber(delta, r) / t), -1, 1, points=[-delta, 0, delta], limit=300)
+            mass = integrate.quad(
+                lambda r: np.exp(-special.huber(delta, r) / t), -1, 1, points=[-delta, 0, delta], limit=300
+            )
             values.append(-special.huber(delta, R).sum() / t - R.size * np.log(mass[0]))
         return max(values)
 

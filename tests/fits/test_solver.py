@@ -25,7 +25,18 @@ def scipy_chinchilla(frame, delta=1e-3, start=(0.6, 6.0, 6.0, 0.34, 0.3)):
         e, a, b = terms(p)
         return np.stack([e + 0 * a, a, b, -log_n * a, -log_d * b], axis=1) / (e + a + b)[:, None]
 
-    return least_squares(residuals, start, jacobian, loss="huber", f_scale=delta, x_scale="jac", xtol=1e-15, ftol=1e-15, gtol=1e-15, max_nfev=2000)
+    return least_squares(
+        residuals,
+        start,
+        jacobian,
+        loss="huber",
+        f_scale=delta,
+        x_scale="jac",
+        xtol=1e-15,
+        ftol=1e-15,
+        gtol=1e-15,
+        max_nfev=2000,
+    )
 
 
 @pytest.mark.parametrize("seed", range(6))

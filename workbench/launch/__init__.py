@@ -1,0 +1,1 @@
+"""Launching probes: from a sweep to run folders on disk."""

@@ -1,0 +1,1 @@
+"""What probes learn: one task a file, each with exact or held-out evaluation."""

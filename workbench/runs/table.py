@@ -1,0 +1,249 @@
+"""`RunTable`: one row a run, canonical names and units, and what is known about how each column came about."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from workbench.runs.columns import TEXT, nearest
+from workbench.runs.curves import Curves
+from workbench.units import QUANTITIES, quantity
+
+__all__ = ["RunTable", "arrange"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RunTable:
+    """Training runs, one a row. Methods return new tables; nothing is changed in place.
+
+    Attributes:
+        frame: a pandas DataFrame with the text column `run` (unique ids) first, canonical quantities next
+            (float64, in the units of `units`), other columns, and `problem` last: empty for a sound run,
+            else one sentence on what is wrong with it. Not to be modified; take a copy.
+        units: numeric column -> unit, empty for a pure count.
+        notes: column -> how it came about: ``from 'Model Size'``, ``derived: flops / (6 params)``.
+        messages: what loading wants to tell: skipped lines, renamed runs, unreadable files.
+        sources: paths the runs were read from.
+        curves: run id -> frame with `step` and metrics, for the runs that logged a curve.
+        attributes: free statements about these runs, e.g. answers for a fit's card.
+    """
+
+    frame: pd.DataFrame
+    units: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+    messages: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    curves: Mapping[str, pd.DataFrame] = field(default_factory=Curves)
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        numeric = self.frame.select_dtypes("number").columns
+        units = {name: quantity(name).unit or self.units.get(name, "") for name in numeric}
+        object.__setattr__(self, "units", units)
+
+    @classmethod
+    def from_frame(
+        cls, frame: pd.DataFrame, columns: Mapping[str, Any] | None = None, *, name: str = "run"
+    ) -> RunTable:
+        """The runs in a DataFrame; the same as `workbench.load` of it, with ids ``name:0``, ``name:1``, ...
+
+        Raises:
+            TypeError: `frame` is no DataFrame.
+            ValueError: columns are ambiguous, or `columns` names one that is not there.
+        """
+        from workbench.runs.load import load  # load builds RunTables, so that it cannot be imported above
+
+        if not isinstance(frame, pd.DataFrame):
+            raise TypeError(f"from_frame takes a pandas DataFrame, got {type(frame).__name__}; use load for paths")
+        return load(frame, columns, name=name)
+
+    @property
+    def ids(self) -> list[str]:
+        """The runs' ids, in the order of the rows."""
+        return self.frame["run"].tolist()
+
+    @property
+    def good(self) -> RunTable:
+        """The runs without a problem."""
+        return self._rows((self.frame["problem"] == "").to_numpy())
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def __getitem__(self, name: str) -> pd.Series:
+        """One column.
+
+        Raises:
+            KeyError: there is no such column; the message lists them and suggests the nearest.
+        """
+        if not isinstance(name, str) or name not in self.frame:
+            raise KeyError(f"no column {name!r}; {nearest(str(name), self.frame.columns)}")
+        return self.frame[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.frame.columns
+
+    def where(self, condition: str | Any) -> RunTable:
+        """The runs for which a condition holds; possibly none.
+
+        Args:
+            condition: an expression over the columns such as ``params > 1e8 and lr < 0.01`` (odd names in
+                backticks: ```` `results[c4].loss` < 3 ````), a boolean per row, or a function that takes
+                the frame and returns one.
+
+        Raises:
+            ValueError: the expression cannot be evaluated or does not give one truth value per row.
+        """
+        if isinstance(condition, str):
+            chosen = self._evaluate(condition)
+            shown = repr(condition)
+        else:
+            chosen = condition(self.frame) if callable(condition) else condition
+            shown = "the condition"
+        chosen = self._per_row(chosen, shown)
+        if not pd.api.types.is_bool_dtype(chosen.dtype):
+            raise ValueError(f"{shown} is not true or false for each run; write a comparison such as 'params > 1e8'")
+        return self._rows(chosen.fillna(False).to_numpy(bool))
+
+    def derive(self, **columns: str | float | Iterable[float] | Callable[[pd.DataFrame], Any]) -> RunTable:
+        """A table with columns added or replaced.
+
+        Args:
+            **columns: name -> expression over the columns (``flops="6 * params * tokens"``), one value per
+                row, a number, or a function of the frame. Later ones may use earlier ones.
+
+        Raises:
+            ValueError: an expression fails, or the number of values is not that of the runs.
+        """
+        table = self
+        for name, value in columns.items():
+            if name in ("run", "problem"):
+                raise ValueError(f"derive cannot replace {name!r}; ids and problems come from loading")
+            if isinstance(value, str):
+                values, note = table._evaluate(value), f"derived: {value}"
+            elif callable(value):
+                values, note = value(table.frame), f"derived by {getattr(value, '__name__', 'a function')}"
+            else:
+                values, note = value, "derived: given values"
+            series = table._per_row(values, f"derive({name}=...)")
+            if pd.api.types.is_numeric_dtype(series.dtype) and not pd.api.types.is_bool_dtype(series.dtype):
+                series = series.astype(float)
+            elif name in QUANTITIES and name not in TEXT:
+                raise ValueError(f"derive({name}=...) gives {series.dtype} values; {name} takes numbers")
+            frame = arrange(table.frame.assign(**{name: series}))
+            table = replace(table, frame=frame, notes={**table.notes, name: note})
+        return table
+
+    def drop(self, ids: str | Iterable[str]) -> RunTable:
+        """The table without these runs.
+
+        Raises:
+            KeyError: a run does not exist; the nearest id is suggested.
+        """
+        unwanted = [ids] if isinstance(ids, str) else list(ids)
+        known = set(self.ids)
+        for run in unwanted:
+            if run not in known:
+                raise KeyError(f"no run {run!r}; {nearest(str(run), self.ids, 'runs')}")
+        return self._rows(~self.frame["run"].isin(unwanted).to_numpy())
+
+    def with_attributes(self, **attributes: Any) -> RunTable:
+        """The table with statements about its runs added or replaced."""
+        return replace(self, attributes={**self.attributes, **attributes})
+
+    def to_csv(self, path: str | os.PathLike) -> Path:
+        """Write the frame under its canonical names; `load` reads the same values back.
+
+        The file appears whole or not at all.
+
+        Raises:
+            FileNotFoundError: the folder does not exist.
+        """
+        path = Path(path)
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"no folder {str(path.parent)!r} to write {path.name!r} to; create it first")
+        # a reader takes a line that starts with # for a comment unless the cell is quoted
+        quoting = csv.QUOTE_NONNUMERIC if any(run.startswith("#") for run in self.ids) else csv.QUOTE_MINIMAL
+        text = self.frame.to_csv(index=False, quoting=quoting, lineterminator="\n")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:50]}.", suffix=".tmp")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            Path(temporary).chmod(0o666 & ~umask)  # mkstemp makes files that only the owner can read
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        return path
+
+    def summary(self) -> pd.DataFrame:
+        """One row per numeric column: n (finite values), min, median, max, unit, note."""
+        rows = {}
+        for name, unit in self.units.items():
+            values = self.frame[name].to_numpy()
+            finite = values[np.isfinite(values)]
+            low, middle, high = (f(finite) if finite.size else np.nan for f in (np.min, np.median, np.max))
+            rows[name] = (finite.size, low, middle, high, unit, self.notes.get(name, ""))
+        columns = ["n", "min", "median", "max", "unit", "note"]
+        return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("quantity")
+
+    def __repr__(self) -> str:
+        from workbench.runs.display import to_text
+
+        return to_text(self)
+
+    def _repr_html_(self) -> str:
+        from workbench.runs.display import to_html
+
+        return to_html(self)
+
+    def _rows(self, chosen: np.ndarray) -> RunTable:
+        frame = self.frame[chosen].reset_index(drop=True)
+        curves = self.curves.select(frame["run"]) if isinstance(self.curves, Curves) else self.curves
+        return replace(self, frame=frame, curves=curves)
+
+    def _evaluate(self, expression: str) -> Any:
+        bare = re.sub(r"`[^`]*`|'[^']*'|\"[^\"]*\"", "", expression)
+        try:
+            if "@" in bare or "__" in bare:
+                raise ValueError("it may use columns and functions only, neither @ nor names with __")
+            # empty scopes: an expression sees the columns and nothing of the program around it
+            return self.frame.eval(expression, engine="python", local_dict={}, global_dict={})
+        except Exception as error:
+            raise ValueError(f"cannot evaluate {expression!r}: {self._explain(error)}") from None
+
+    def _explain(self, error: Exception) -> str:
+        missing = re.match(r"name '(.*)' is not defined", str(error))
+        if missing:
+            hint = nearest(missing[1].removeprefix("BACKTICK_QUOTED_STRING_"), self.frame.columns)
+            return f"there is no column {missing[1]!r}; {hint}"
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        return f"{reason}; {nearest('', self.frame.columns)}; names with blanks or dots take backticks"
+
+    def _per_row(self, values: Any, shown: str) -> pd.Series:
+        if np.ndim(values) == 0:
+            return pd.Series([values] * len(self), index=self.frame.index, dtype=None if len(self) else float)
+        series = pd.Series(np.asarray(values) if not isinstance(values, pd.Series) else values.array)
+        if len(series) != len(self):
+            raise ValueError(f"{shown} gives {len(series)} values for {len(self)} runs; give one for each run")
+        return series
+
+
+def arrange(frame: pd.DataFrame) -> pd.DataFrame:
+    """`frame` with `run` first, canonical quantities in the order of `units.QUANTITIES`, `problem` last."""
+    canonical = [name for name in QUANTITIES if name in frame.columns]
+    others = [c for c in frame.columns if c not in QUANTITIES and c not in ("run", "problem")]
+    return frame[["run", *canonical, *others, "problem"]]
