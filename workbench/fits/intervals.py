@@ -52,7 +52,8 @@ def bootstrap(
     """
     rng = np.random.default_rng(seed)
     w = resample(cluster, problem.weights, n, rng)
-    solution = solve(problem, np.repeat(theta[None], n, axis=0), w, warm=True, tick=tick)
+    # A billionth of the objective is a thousandth of a standard error.
+    solution = solve(problem, np.repeat(theta[None], n, axis=0), w, warm=True, tolerance=1e-9, tick=tick)
     return solution.theta, solution.converged
 
 

@@ -2,7 +2,7 @@
 
 The whole batch of candidate parameter vectors moves together through numpy. Each step solves
 
-    (H_true + mu (H_irls + diag H_irls)) step = -gradient
+    (H + mu diag H) step = -gradient,    H = H_true + mu H_irls
 
 where H_true counts only residuals inside the quadratic zone of the loss (the Gauss-Newton Hessian of
 the Huber loss) and H_irls gives every residual its iteratively-reweighted weight psi(r)/r. With mu near
@@ -26,7 +26,9 @@ from workbench.laws.base import HUGE, TINY, Law
 __all__ = ["Problem", "Solution", "solve"]
 
 #: Candidates advanced together; small enough that one batch of residuals stays in the cache.
-CHUNK = 48
+CHUNK = 96
+#: Damping that a walk from near its optimum begins with.
+WARM_DAMPING = 0.01
 #: A candidate has converged when a Newton step promises less than this fraction of the objective.
 TOLERANCE = 1e-12
 
@@ -136,7 +138,9 @@ class Problem:
                 if j in tangents:
                     scale = theta[:, j, None] if self.law.parameters[j].log else 1.0
                     np.multiply(tangents[j], factor * scale, out=jacobian[:, k])
-        return r, np.nan_to_num(jacobian, nan=0.0, posinf=0.0, neginf=0.0)
+        if not np.isfinite(jacobian.sum()):  # a start far off the data; its objective is infinite and stops it
+            jacobian = np.nan_to_num(jacobian, nan=0.0, posinf=0.0, neginf=0.0)
+        return r, jacobian
 
 
 @dataclass(frozen=True)
@@ -189,15 +193,16 @@ def solve(
     ladder = [] if warm else problem.objective.ladder(problem.y)
     gradient = np.full(k, np.nan)
     converged, iterations = np.zeros(k, dtype=bool), np.zeros(k, dtype=int)
+    zone, damping = problem.objective.zone(problem.y), WARM_DAMPING if warm else 1.0
     for begin in range(0, k, CHUNK):
         part = slice(begin, min(begin + CHUNK, k))
         w = problem.weights[None, :] if weights is None else weights[part]
         w = np.broadcast_to(w, (part.stop - part.start, problem.y.size))
-        for zone in ladder:
+        for wide in ladder:
             # A coarse answer under a wider zone is a start near the optimum under the true one.
-            z[part], *_ = _descend(problem, z[part], w, still, zone, 25, 1e-5)
+            z[part], *_ = _descend(problem, z[part], w, still, wide, 25, 1e-5)
         z[part], gradient[part], converged[part], iterations[part] = _descend(
-            problem, z[part], w, still, problem.objective.zone(problem.y), max_iterations, tolerance
+            problem, z[part], w, still, zone, max_iterations, tolerance, damping
         )
         if tick is not None:
             tick(part.stop / k)
@@ -215,6 +220,7 @@ def _descend(
     zone: float,
     max_iterations: int,
     tolerance: float,
+    damping: float = 1.0,
 ):
     """Damped Newton on one chunk; candidates leave the batch as they converge."""
     low, high = problem.bounds()
@@ -226,31 +232,26 @@ def _descend(
         return z, np.zeros(k), np.ones(k, dtype=bool), steps
 
     active = np.arange(k)
-    mu = np.ones(k)
+    mu = np.full(k, damping)
     r, jac = problem.jacobian(z)
     value = _sum(r, weights, zone)
     eye = np.eye(f)
     for iteration in range(max_iterations + 1):
         w = weights[active]
         size = np.abs(r)
-        psi = np.clip(r, -zone, zone)
         with np.errstate(all="ignore"):
-            irls = w * np.where(size > zone, zone / size, 1.0)
-        true = w * (size <= zone)
-        g = (jac @ (w * np.nan_to_num(psi))[:, :, None])[:, :, 0]
-        h_irls = (jac * irls[:, None, :]) @ jac.transpose(0, 2, 1)
-        h_true = (jac * true[:, None, :]) @ jac.transpose(0, 2, 1)
+            irls = w * np.minimum(1.0, zone / size)
+        curvature = w * (size <= zone) + mu[active, None] * np.where(np.isfinite(irls), irls, 0.0)
+        g = (jac @ (w * np.clip(r, -zone, zone))[:, :, None])[:, :, 0]
+        matrix = (jac * curvature[:, None, :]) @ jac.transpose(0, 2, 1)
         here = z[active]
         # At a bound the gradient that points outwards is no reason to move.
         held = ((here <= low) & (g > 0)) | ((here >= high) & (g < 0)) | still
         g = np.where(held, 0.0, g)
-        damping = np.einsum("kff->kf", h_irls) + 1e-300
-        matrix = h_true + mu[active, None, None] * (h_irls + damping[:, :, None] * eye)
         keep = ~held
-        matrix = (
-            np.where(keep[:, :, None] & keep[:, None, :], matrix, 0.0)
-            + eye * np.where(held, 1.0, 1e-14 * damping)[:, None, :]
-        )
+        matrix = np.where(keep[:, :, None] & keep[:, None, :], matrix, 0.0)
+        ridge = np.einsum("kff->kf", matrix) * (mu[active, None] + 1e-14) + 1e-300
+        matrix += eye * np.where(held, 1.0, ridge)[:, None, :]
         # Symmetric scaling: prefactors and exponents differ by orders of magnitude.
         scale = 1.0 / np.sqrt(np.maximum(np.einsum("kff->kf", matrix), 1e-300))
         step = -_solve(matrix * scale[:, :, None] * scale[:, None, :], g * scale) * scale
