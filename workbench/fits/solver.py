@@ -25,10 +25,10 @@ from workbench.laws.base import HUGE, TINY, Law
 
 __all__ = ["Problem", "Solution", "solve"]
 
-#: Candidates advanced together; small enough that one batch of residuals stays in the cache.
-CHUNK = 96
+#: Candidates advanced together: enough to share numpy's cost per call, few enough for the cache.
+CHUNK = 128
 #: Damping that a walk from near its optimum begins with.
-WARM_DAMPING = 0.01
+WARM_DAMPING = 1e-4
 #: A candidate has converged when a Newton step promises less than this fraction of the objective.
 TOLERANCE = 1e-12
 
@@ -187,70 +187,72 @@ def solve(
     Returns:
         A `Solution` with one entry per start, in the order given.
     """
-    k = starts.shape[0]
     z = problem.to_z(problem.complete(starts))
     still = np.array([s in frozen for s in problem.free_symbols], dtype=bool)
-    ladder = [] if warm else problem.objective.ladder(problem.y)
-    gradient = np.full(k, np.nan)
-    converged, iterations = np.zeros(k, dtype=bool), np.zeros(k, dtype=int)
-    zone, damping = problem.objective.zone(problem.y), WARM_DAMPING if warm else 1.0
-    for begin in range(0, k, CHUNK):
-        part = slice(begin, min(begin + CHUNK, k))
-        w = problem.weights[None, :] if weights is None else weights[part]
-        w = np.broadcast_to(w, (part.stop - part.start, problem.y.size))
-        for wide in ladder:
+    w = np.broadcast_to(problem.weights if weights is None else weights, (len(z), problem.y.size))
+    if not warm:
+        for wide in problem.objective.ladder(problem.y):
             # A coarse answer under a wider zone is a start near the optimum under the true one.
-            z[part], *_ = _descend(problem, z[part], w, still, wide, 25, 1e-5)
-        z[part], gradient[part], converged[part], iterations[part] = _descend(
-            problem, z[part], w, still, zone, max_iterations, tolerance, damping
-        )
-        if tick is not None:
-            tick(part.stop / k)
+            z = _descend(problem, z, w, still, wide, 25, 1e-5, 1.0)[0]
+    zone, damping = problem.objective.zone(problem.y), WARM_DAMPING if warm else 1.0
+    z, gradient, converged, steps = _descend(problem, z, w, still, zone, max_iterations, tolerance, damping, tick)
     theta = problem.to_theta(z)
     # What was walked down is the objective itself, but for absolute values, which were smoothed.
-    value = problem.values(theta, weights)
-    return Solution(theta, value, gradient, converged, iterations)
+    return Solution(theta, problem.values(theta, weights), gradient, converged, steps)
 
 
 def _descend(
     problem: Problem,
-    z: np.ndarray,
+    starts: np.ndarray,
     weights: np.ndarray,
     still: np.ndarray,
     zone: float,
     max_iterations: int,
     tolerance: float,
-    damping: float = 1.0,
-):
-    """Damped Newton on one chunk; candidates leave the batch as they converge."""
-    low, high = problem.bounds()
-    z = np.where(still, z, np.clip(z, low, high))
-    k, f = z.shape
-    best_z = z.copy()
-    gradient_norm, done, steps = np.full(k, np.nan), np.zeros(k, dtype=bool), np.zeros(k, dtype=int)
-    if f == 0:
-        return z, np.zeros(k), np.ones(k, dtype=bool), steps
+    damping: float,
+    tick: Callable[[float], None] | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Damped Newton from every start ``[K, F]``; see `solve` for the arguments.
 
-    active = np.arange(k)
-    mu = np.full(k, damping)
-    r, jac = problem.jacobian(z)
-    value = _sum(r, weights, zone)
+    A fixed number of candidates moves at once. One that has stopped hands its place to the next start,
+    so that the batch stays full to the end and numpy's cost per call is shared by many.
+    """
+    low, high = problem.bounds()
+    starts = np.where(still, starts, np.clip(starts, low, high))
+    k, f = starts.shape
+    ends, gradient = starts.copy(), np.zeros(k)
+    converged, steps = np.ones(k, dtype=bool), np.zeros(k, dtype=int)
+    if f == 0:
+        return ends, gradient, converged, steps
+
+    place = np.arange(min(CHUNK, k))  # which start each place of the batch holds
+    waiting = place.size
+    target = starts[place]
+    here, downhill = target.copy(), np.ones(place.size, dtype=bool)
+    value, mu, taken = np.full(place.size, np.inf), np.full(place.size, damping), np.zeros(place.size, dtype=int)
+    r, jac = np.empty((place.size, problem.y.size)), np.empty((place.size, f, problem.y.size))
     eye = np.eye(f)
-    for iteration in range(max_iterations + 1):
-        w = weights[active]
+    while place.size:
+        w = weights[place]
+        r_new, jac_new = problem.jacobian(target)
+        value_new = _sum(r_new, w, zone)
+        fresh = taken == 0
+        better = fresh | (downhill & (value_new < value))
+        here[better], value[better] = target[better], value_new[better]
+        r[better], jac[better] = r_new[better], jac_new[better]
+        mu = np.where(fresh, mu, np.where(better, np.maximum(mu * 0.2, 1e-12), mu * 5.0))
+
         size = np.abs(r)
         with np.errstate(all="ignore"):
             irls = w * np.minimum(1.0, zone / size)
-        curvature = w * (size <= zone) + mu[active, None] * np.where(np.isfinite(irls), irls, 0.0)
+        curvature = w * (size <= zone) + mu[:, None] * np.where(np.isfinite(irls), irls, 0.0)
         g = (jac @ (w * np.clip(r, -zone, zone))[:, :, None])[:, :, 0]
         matrix = (jac * curvature[:, None, :]) @ jac.transpose(0, 2, 1)
-        here = z[active]
         # At a bound the gradient that points outwards is no reason to move.
         held = ((here <= low) & (g > 0)) | ((here >= high) & (g < 0)) | still
         g = np.where(held, 0.0, g)
-        keep = ~held
-        matrix = np.where(keep[:, :, None] & keep[:, None, :], matrix, 0.0)
-        ridge = np.einsum("kff->kf", matrix) * (mu[active, None] + 1e-14) + 1e-300
+        matrix = np.where(held[:, :, None] | held[:, None, :], 0.0, matrix)
+        ridge = np.einsum("kff->kf", matrix) * (mu[:, None] + 1e-14) + 1e-300
         matrix += eye * np.where(held, 1.0, ridge)[:, None, :]
         # Symmetric scaling: prefactors and exponents differ by orders of magnitude.
         scale = 1.0 / np.sqrt(np.maximum(np.einsum("kff->kf", matrix), 1e-300))
@@ -261,27 +263,26 @@ def _descend(
         promised = -np.einsum("kf,kf->k", g, target - here)
         # A near-singular matrix can return a step uphill: that is no promise, and asks for more damping.
         downhill = promised >= 0
-        finished = downhill & (promised <= tolerance * value[active]) & (mu[active] <= 1.0)
-        finished &= iteration < max_iterations
-        stop = finished | (iteration == max_iterations) | (mu[active] > 1e12) | ~np.isfinite(value[active])
+        finished = downhill & (promised <= tolerance * value) & (mu <= 1.0)
+        stop = finished | (taken >= max_iterations) | (mu > 1e12) | ~np.isfinite(value)
+        taken += 1
+        if not stop.any():
+            continue
+        gone = place[stop]
+        ends[gone], converged[gone], steps[gone] = here[stop], finished[stop], taken[stop]
+        gradient[gone] = np.sqrt((g[stop] ** 2).sum(-1))
+        free = np.flatnonzero(stop)[: k - waiting]
+        place[free] = np.arange(waiting, waiting + free.size)
+        waiting += free.size
+        target[free] = here[free] = starts[place[free]]
+        value[free], mu[free], taken[free], downhill[free] = np.inf, damping, 0, True
+        stop[free] = False
         if stop.any():
-            gone = active[stop]
-            best_z[gone] = here[stop]
-            gradient_norm[gone] = np.sqrt((g[stop] ** 2).sum(-1))
-            done[gone] = finished[stop]
-            steps[gone] = iteration
-            active, target, downhill = active[~stop], target[~stop], downhill[~stop]
-            r, jac = r[~stop], jac[~stop]
-            if active.size == 0:
-                break
-        r_new, jac_new = problem.jacobian(target)
-        value_new = _sum(r_new, weights[active], zone)
-        better = downhill & (value_new < value[active])
-        chosen = active[better]
-        z[chosen], value[chosen] = target[better], value_new[better]
-        r[better], jac[better] = r_new[better], jac_new[better]
-        mu[active] = np.where(better, np.maximum(mu[active] * 0.2, 1e-12), mu[active] * 5.0)
-    return best_z, gradient_norm, done, steps
+            place, target, here, downhill = place[~stop], target[~stop], here[~stop], downhill[~stop]
+            value, mu, taken, r, jac = value[~stop], mu[~stop], taken[~stop], r[~stop], jac[~stop]
+        if tick is not None:
+            tick((waiting - place.size) / k)
+    return ends, gradient, converged, steps
 
 
 def _sum(r: np.ndarray, weights: np.ndarray, zone: float) -> np.ndarray:
