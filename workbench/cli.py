@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 from workbench import __version__
 from workbench.progress import Progress
@@ -28,27 +29,49 @@ def main(argv: Sequence[str] | None = None) -> int:
     # by the user wins.
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
+    if hasattr(sys.stdout, "reconfigure"):  # a run's name may hold what the terminal's encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
     parser = _parser()
     arguments = parser.parse_args(argv)
     if not hasattr(arguments, "run"):
         parser.print_help()
         return 0
     try:
-        return arguments.run(arguments) or 0
+        status = arguments.run(arguments) or 0
+        sys.stdout.flush()  # here, where a closed pipe is expected, and not as the interpreter ends
+        return status
     except KeyboardInterrupt:
         print("\nworkbench: stopped by Ctrl-C", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe has gone, as in `workbench laws | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, TypeError, OSError) as error:
-        message = error.args[0] if isinstance(error, KeyError) and error.args else error
-        print(f"workbench: {message}", file=sys.stderr)
+    except (ValueError, TypeError, KeyError, OSError, MemoryError, RuntimeError) as error:
+        print(f"workbench: {_sentence(error)}", file=sys.stderr)
         return BAD_INPUT
 
 
+def _sentence(error: Exception) -> str:
+    """What went wrong, on one line; a failing notebook keeps the lines of its traceback."""
+    if isinstance(error, RuntimeError):
+        return str(error)
+    message: Any = error
+    if isinstance(error, KeyError) and error.args:  # str() of it would be a repr, quotes and all
+        message = error.args[0]
+    elif isinstance(error, OSError) and error.strerror and error.filename is not None:
+        message = f"cannot use {os.fspath(error.filename)!r}: {error.strerror[0].lower()}{error.strerror[1:]}"
+    return " ".join(str(message).split()) or type(error).__name__
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line, like every other one of this program."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"workbench: {' '.join(message.split())}; see {self.prog} --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="workbench", description="Load run logs, fit and compare scaling laws, plan, and teach with them."
     )
     parser.add_argument("--version", action="version", version=f"workbench {__version__}")
@@ -56,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = _command(commands, "demo", _demo, "a scaling law fitted, compared, tested and used, in under a minute")
     demo.add_argument("--out", default="workbench-report.html", help="where to write the report (default %(default)s)")
-    demo.add_argument("--seed", type=int, default=0, help="seed of the fresh probe and of the fits")
+    demo.add_argument("--seed", type=_seed, default=0, help="seed of the fresh probe and of the fits")
 
     load = _command(commands, "load", _load, "read run logs and show what was understood")
     _source(load)
@@ -72,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument(
         "--method", default="bootstrap", choices=("bootstrap", "profile", "jacobian"), help="kind of interval"
     )
-    fit.add_argument("--flops", type=float, action="append", metavar="BUDGET", help="also plan for this many FLOP")
+    fit.add_argument("--flops", type=_positive, action="append", metavar="BUDGET", help="also plan for this many FLOP")
 
     compare = _command(commands, "compare", _compare, "fit several laws and judge them on held-out larger runs")
     _source(compare)
@@ -114,10 +137,31 @@ def _fitting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--where", metavar="EXPR", help="only these runs, e.g. 'loss < 4'")
     parser.add_argument("--objective", default="log-huber", help="log-huber, huber, log-mse, mse, log-mae or mae")
     parser.add_argument(
-        "--delta", type=float, default=1e-3, help="where Huber's loss turns linear (default %(default)s)"
+        "--delta", type=_positive, default=1e-3, help="where Huber's loss turns linear (default %(default)s)"
     )
-    parser.add_argument("--bootstrap", type=int, metavar="N", help="bootstrap resamples over runs")
-    parser.add_argument("--seed", type=int, default=0, help="seed of starts and resamples")
+    parser.add_argument("--bootstrap", type=_count, metavar="N", help="bootstrap resamples over runs")
+    parser.add_argument("--seed", type=_seed, default=0, help="seed of starts and resamples")
+
+
+def _positive(text: str) -> float:
+    with suppress(ValueError):
+        if math.isfinite(value := float(text)) and value > 0:
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} is not a positive number, such as 1e-3 or 1e21")
+
+
+def _count(text: str) -> int:
+    with suppress(ValueError):
+        if (value := int(text)) >= 1:
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1, such as 1000")
+
+
+def _seed(text: str) -> int:
+    with suppress(ValueError):
+        if 0 <= (value := int(text)) <= 10**9:
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 1000000000")
 
 
 def _pairs(items: Sequence[str], option: str) -> dict[str, str]:
@@ -131,7 +175,7 @@ def _pairs(items: Sequence[str], option: str) -> dict[str, str]:
 
 
 def _emit(payload: dict[str, Any]) -> None:
-    print(json.dumps(payload, allow_nan=False, ensure_ascii=False, default=_plain))
+    print(json.dumps(payload, allow_nan=False, default=_plain))
 
 
 def _plain(value: Any) -> Any:
@@ -210,9 +254,10 @@ def _compare(arguments: argparse.Namespace) -> None:
     if holdout is not None:
         with suppress(ValueError):  # not a share, so an expression
             holdout = float(holdout)
+    runs = _runs(arguments)
     with Progress("Comparing laws") as progress:
         comparison = workbench.compare(
-            _runs(arguments),
+            runs,
             [name.strip() for name in arguments.laws.split(",") if name.strip()],
             holdout=holdout,
             y=arguments.y,

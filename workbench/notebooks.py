@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from typing import Any
 from workbench.progress import Progress
 from workbench.shipped import folder
 
-__all__ = ["command", "copy", "execute", "lab", "paths", "refresh", "verify"]
+__all__ = ["command", "copy", "execute", "lab", "paths", "refresh", "solutions", "verify"]
 
 #: Seconds one cell may take.
 TIMEOUT = 120
@@ -76,7 +77,8 @@ def execute(path: Path, replace: dict[str, str] | None = None) -> dict[str, Any]
     try:
         client.execute()
     except CellExecutionError as error:
-        raise RuntimeError(f"{path.name}: a cell failed: {str(error)[-1500:]}") from None
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+        raise RuntimeError(f"{path.name}: a cell failed: {plain[-1500:].strip()}") from None
     return normalise(book)
 
 
@@ -168,6 +170,18 @@ def command(action: str, names: Sequence[str]) -> int:
         print(f"{len(paths(names)) - len(different)} of {len(paths(names))} notebooks are reproduced byte for byte")
         return 1 if different else 0
     return 0
+
+
+def solutions(path: Path) -> dict[str, str]:
+    """Cell tag -> source of the solution, for a notebook with exercises; empty for one without.
+
+    They lie in ``solutions/NAME.py`` beside the notebook, one block under ``# %% TAG`` for each tagged cell.
+    """
+    file = path.parent / "solutions" / f"{path.stem}.py"
+    if not file.is_file():
+        return {}
+    blocks = re.split(r"^# %% (\S+)\n", file.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    return {tag: source.strip() for tag, source in zip(blocks[::2], blocks[1::2], strict=True)}
 
 
 def title(path: Path) -> str:

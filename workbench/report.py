@@ -7,6 +7,7 @@ colleague may open it from an e-mail. Pictures are SVG inside ``img``, which nev
 from __future__ import annotations
 
 import base64
+import os
 import tempfile
 from dataclasses import dataclass, field
 from html import escape
@@ -98,14 +99,18 @@ class Report:
         Raises:
             OSError: the folder cannot be written.
         """
+        page = self.html().encode("utf-8", "backslashreplace")  # a file's name may hold what UTF-8 cannot
         path = Path(path).resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False, encoding="utf-8") as file:
-            file.write(self.html())
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:50]}.", suffix=".tmp")
         try:
-            Path(file.name).chmod(0o644)
-            Path(file.name).replace(path)
-        except OSError:
-            Path(file.name).unlink(missing_ok=True)
+            with os.fdopen(handle, "wb") as file:
+                file.write(page)
+            umask = os.umask(0)
+            os.umask(umask)
+            Path(temporary).chmod(0o666 & ~umask)  # mkstemp makes files that only the owner can read
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
             raise
         return path

@@ -239,5 +239,10 @@ def human(value: float, digits: int = 3) -> str:
     for size, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         # 999.7e9 would round to "1e+03B": hand it to the next suffix up
         if size * (1 - 0.5 * 10**-digits) <= magnitude < 1e15:
-            return f"{float(f'{value / size:.{digits}g}'):g}{suffix}"
-    return f"{value:.{digits}g}"
+            return f"{_short(value / size, digits)}{suffix}"
+    return _short(value, digits)
+
+
+def _short(value: float, digits: int) -> str:
+    """`value` to `digits` significant digits: 150, and not 1.5e+02, at two of them."""
+    return f"{float(f'{value:.{digits}g}'):.{max(digits, 6)}g}"

@@ -49,7 +49,7 @@ def main(source: Path) -> None:
 
     first = lines[0]
     shared = {key: first[key] for key in SHARED if key in first}
-    demo = frame[(frame["width"] == 16) & (frame["steps"] == 1024)].iloc[0]
+    demo = frame[(frame["width"] == 32) & (frame["steps"] == 1024)].iloc[0]
     about = {
         "schema": 1,
         "runs": "runs.csv",
@@ -58,7 +58,7 @@ def main(source: Path) -> None:
             "entropy": provenance[-1]["language"]["entropy"],
             "language": provenance[-1]["language"],
             "demo_probe": shared
-            | {"task": "bigram", "model": "transformer", "width": 16, "heads": int(demo["heads"])}
+            | {"task": "bigram", "model": "transformer", "width": 32, "heads": int(demo["heads"])}
             | {"tokens": int(demo["tokens"]), "lr": float(demo["lr"]), "precision": "fp32", "evals": 12},
             "training_data": "power-law bigram language, drawn fresh for every run, nothing repeated",
             "parameter_count": "all trainable parameters, embeddings and untied head included; "

@@ -23,7 +23,7 @@ FORMULAS = {
     "maximum and minimum": lambda x, a, b: np.maximum(a, x) + np.minimum(b * x, 2.0),
     "where": lambda x, a, b: np.where(x > 1, a * x, b),
     "logaddexp": lambda x, a, b: np.logaddexp(a * x, b),
-    "negative": lambda x, a, b: -(-a) * x + np.negative(b),
+    "negative": lambda x, a, b: -a * x + np.negative(b),
 }
 
 

@@ -96,7 +96,7 @@ def _grid(points: pd.DataFrame, scale: str, order: list[str]) -> alt.FacetChart:
     # No legend: the subtitle names both kinds, and a legend of a grid ends up far from it.
     colour = alt.Color("kind:N", scale=alt.Scale(domain=list(_KINDS), range=["#98a2b3", ACCENT]), legend=None)
     shape = alt.Shape("kind:N", scale=alt.Scale(domain=list(_KINDS), range=["circle", "diamond"]), legend=None)
-    size = alt.Size("kind:N", scale=alt.Scale(domain=list(_KINDS), range=[22, 70]), legend=None)
+    size = alt.condition(alt.datum.kind == "held out", alt.value(70), alt.value(22))
     tips = [
         alt.Tooltip("run:N", title="Run"),
         alt.Tooltip("x_text:N", title=axis_title(scale)),
@@ -105,7 +105,7 @@ def _grid(points: pd.DataFrame, scale: str, order: list[str]) -> alt.FacetChart:
         alt.Tooltip("error:Q", title="Error, %", format="+.2f"),
     ]
     data = points.drop(columns="scale").assign(x_text=[human(v) for v in points["x"]], zero=0).sort_values("kind")
-    marks = alt.Chart().mark_point(filled=True, opacity=0.85).encode(x, y, colour, shape, size, tooltip=tips)
+    marks = alt.Chart().mark_point(filled=True, opacity=0.85).encode(x, y, colour, shape, size=size, tooltip=tips)
     zero = alt.Chart().mark_rule(color=INK, strokeWidth=1).transform_aggregate(error="min(zero)").encode(y)
     return (
         alt.layer(zero, marks, data=embed(data))

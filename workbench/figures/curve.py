@@ -7,16 +7,17 @@ import numpy as np
 import pandas as pd
 
 from workbench.figures.axes import scaled
-from workbench.figures.data import MOST_ROWS, embed, thin_rows
+from workbench.figures.data import MOST_ROWS, embed
 from workbench.figures.groups import Groups, group
 from workbench.figures.lines import Lines, lines
 from workbench.figures.plane import fitted, left_out, unseen
-from workbench.figures.style import ACCENT, CATEGORIES, GREY, HEIGHT, INK, WIDTH, title
+from workbench.figures.style import ACCENT, CATEGORIES, GREY, HEIGHT, INK, WIDTH, spoken, title
+from workbench.figures.tooltip import run_tips, with_words
 from workbench.fits.result import RESAMPLES, Fit
 from workbench.runs.table import RunTable
-from workbench.units import axis_title, human, quantity
+from workbench.units import axis_title, human
 
-__all__ = ["curve", "run_tips", "with_words"]
+__all__ = ["curve"]
 
 _GRID = 48  # points along each fitted line: smooth at figure width, small in the notebook
 _SAME = np.log(1.2)  # unseen runs this near a line's value of `by` belong to the line
@@ -73,7 +74,11 @@ def curve(
         scaled(alt.X, "x", across, layout.title),
         scaled(alt.Y, "y", pd.concat(up), axis_title(fit.points.target), log=bool((runs["y"] > 0).all())),
     )
-    layers = _line_layers(line, groups if along is groups else None, heading, axes)
+    if layout.by is None:
+        colour = alt.ColorValue(INK)
+    else:
+        colour = groups.colour(heading) if along is groups else alt.ColorValue(GREY)
+    layers = _line_layers(line, colour, axes)
     if floor is not None:
         layers += _floor_layers(fit, floor, axes)
     layers.append(_run_layer(with_words(runs, layout), groups, heading, axes, run_tips(fit, layout)))
@@ -148,11 +153,7 @@ def _floor(fit: Fit, lowest: float) -> float | None:
     return fit.params[symbol] if fit.params[symbol] > lowest / 3 > 0 else None
 
 
-def _line_layers(line: pd.DataFrame, groups: Groups | None, heading: str | None, axes: tuple) -> list[alt.Chart]:
-    if groups is None:
-        colour = alt.ColorValue(GREY)
-    else:
-        colour = alt.ColorValue(INK) if len(groups.labels) == 1 else groups.colour(heading)
+def _line_layers(line: pd.DataFrame, colour: alt.Color | alt.ColorValue, axes: tuple) -> list[alt.Chart]:
     x, y = axes
     low = alt.Y("low:Q", scale=y["scale"], axis=y["axis"])
     layers = []
@@ -170,33 +171,11 @@ def _line_layers(line: pd.DataFrame, groups: Groups | None, heading: str | None,
 def _floor_layers(fit: Fit, floor: float, axes: tuple) -> list[alt.Chart]:
     label = f"{fit.law.floor} = {human(floor, 4)}"
     base = alt.Chart(embed(pd.DataFrame({"y": [floor], "label": [label]})))
-    words = base.mark_text(align="right", baseline="bottom", dy=-4, dx=-4, color=GREY)
+    # On the left, where runs are small and their losses far above the floor.
+    words = base.mark_text(align="left", baseline="bottom", dy=-4, dx=6, color=GREY)
     return [
         base.mark_rule(strokeDash=[6, 4], color=GREY, strokeWidth=1.3).encode(axes[1]),
-        words.encode(axes[1], alt.Text("label:N"), x=alt.value("width")),
-    ]
-
-
-def with_words(frame: pd.DataFrame, layout: Lines) -> pd.DataFrame:
-    """Rows to draw, with scale in words for the tooltip."""
-    frame = thin_rows(frame, "y")
-    words = {"x_text": [human(v, 4) for v in frame["x"]]}
-    if layout.by:
-        words["by_text"] = [human(v, 4) for v in frame["by"]]
-    return frame.drop(columns="by").assign(**words)
-
-
-def run_tips(fit: Fit, layout: Lines) -> list[alt.Tooltip]:
-    """Tooltip of a run: its name, where it lies, measured, predicted and the error."""
-    target = quantity(fit.points.target).meaning
-    tips = [alt.Tooltip("run:N", title="Run"), alt.Tooltip("x_text:N", title=quantity(layout.x).meaning)]
-    if layout.by:
-        tips.append(alt.Tooltip("by_text:N", title=quantity(layout.by).meaning))
-    return [
-        *tips,
-        alt.Tooltip("y:Q", title=f"{target}, measured", format=".4g"),
-        alt.Tooltip("predicted:Q", title=f"{target}, predicted", format=".4g"),
-        alt.Tooltip("error:Q", title="Error, % of measured", format="+.2f"),
+        words.encode(axes[1], alt.Text("label:N"), x=alt.value(0)),
     ]
 
 
@@ -260,5 +239,5 @@ def _title(
         parts.append(f"band: {level:.0%} interval of the curve")
     elif fit.degrees < 1:
         parts.append("no band: no degrees of freedom")
-    names = (quantity(c).meaning.lower() for c in (fit.points.target, layout.x))
+    names = (spoken(c) for c in (fit.points.target, layout.x))
     return title(f"{fit.law.title}: {' against '.join(names)}", *parts)

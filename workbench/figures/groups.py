@@ -107,7 +107,7 @@ def _bins(values: np.ndarray, finite: np.ndarray) -> tuple[np.ndarray, dict[str,
         inside = (index == k) & np.isfinite(values)
         if inside.any():
             low, high = (np.exp(edges[k + i]) if log else edges[k + i] for i in (0, 1))
-            label = f"{human(float(low), 2)} – {human(float(high), 2)}"
+            label = " – ".join(human(float(f"{edge:.2g}")) for edge in (low, high))
             of[inside] = label
             centres[label] = float(np.exp(np.log(values[inside]).mean()) if log else values[inside].mean())
     return of.astype(str), centres

@@ -15,7 +15,7 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-__all__ = ["FORMATS", "png", "save", "text"]
+__all__ = ["FORMATS", "png", "save", "svg", "text"]
 
 FORMATS = ("png", "svg", "html", "json")
 _SCALE = 2  # PNG pixels per chart pixel, for print and dense screens
@@ -38,6 +38,17 @@ source: false, compiled: false, editor: false}}}});</script>
 def png(chart: Any) -> bytes:
     """`chart` as PNG bytes, two pixels per chart pixel."""
     return vl_convert.vegalite_to_png(_spec(chart), vl_version=_VEGA_LITE, scale=_SCALE)
+
+
+def svg(chart: Any) -> str:
+    """`chart` as SVG text."""
+    return vl_convert.vegalite_to_svg(_spec(chart), vl_version=_VEGA_LITE)
+
+
+def size(image: bytes) -> dict[str, int]:
+    """Width and height at which a `png` is to be shown, in chart pixels."""
+    width, height = struct.unpack(">II", image[16:24])
+    return {"width": width // _SCALE, "height": height // _SCALE}
 
 
 def text(chart: Any) -> str:
@@ -68,7 +79,7 @@ def save(chart: Any, path: str | Path) -> Path:
         path.write_bytes(png(chart))
         return path
     if kind == "svg":
-        content = vl_convert.vegalite_to_svg(_spec(chart), vl_version=_VEGA_LITE)
+        content = svg(chart)
     elif kind == "json":
         content = json.dumps(_spec(chart), indent=1)
     else:
@@ -91,9 +102,7 @@ def _joined(words: Any) -> str:
 def _render(spec: dict[str, Any], **metadata: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """The renderer called "workbench": a PNG shown at its chart size, and the words."""
     image = png(spec)
-    width, height = struct.unpack(">II", image[16:24])
-    size = {"width": width // _SCALE, "height": height // _SCALE}
-    return {"image/png": image, "text/plain": text(spec)}, {"image/png": size}
+    return {"image/png": image, "text/plain": text(spec)}, {"image/png": size(image)}
 
 
 alt.renderers.register("workbench", _render)

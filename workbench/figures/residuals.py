@@ -5,14 +5,14 @@ from __future__ import annotations
 import altair as alt
 
 from workbench.figures.axes import scaled
-from workbench.figures.curve import run_tips, with_words
 from workbench.figures.data import embed
 from workbench.figures.groups import group
 from workbench.figures.lines import lines
 from workbench.figures.plane import fitted
-from workbench.figures.style import CATEGORIES, HEIGHT, INK, WIDTH, title
+from workbench.figures.style import CATEGORIES, HEIGHT, INK, WIDTH, spoken, title
+from workbench.figures.tooltip import run_tips, with_words
 from workbench.fits.result import Fit
-from workbench.units import axis_title, quantity
+from workbench.units import axis_title
 
 __all__ = ["residuals"]
 
@@ -44,7 +44,7 @@ def residuals(fit: Fit, *, x: str | None = None) -> alt.LayerChart:
         width=WIDTH,
         height=round(HEIGHT * 0.75),
         title=title(
-            f"{fit.law.title}: error of {quantity(fit.points.target).meaning.lower()}",
+            f"{fit.law.title}: error of {spoken(fit.points.target)}",
             f"{fit.n_runs} runs",
             f"root mean square {rms:.2g} %",
             f"largest {worst['error']:+.2g} % ({str(worst['run'])[:40]})",

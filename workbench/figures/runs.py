@@ -11,7 +11,7 @@ import pandas as pd
 from workbench.figures.axes import scaled
 from workbench.figures.data import MOST_ROWS, embed, thin, thin_rows
 from workbench.figures.groups import Groups, group
-from workbench.figures.style import CATEGORIES, HEIGHT, INK, WIDTH, empty, title
+from workbench.figures.style import CATEGORIES, HEIGHT, INK, WIDTH, empty, spoken, title
 from workbench.runs.table import RunTable
 from workbench.units import axis_title, human, quantity
 
@@ -79,7 +79,7 @@ def scatter(runs: RunTable, x: str | None = None, y: str = "loss", color: str | 
         width=WIDTH,
         height=HEIGHT,
         title=title(
-            f"{quantity(y).meaning} against {quantity(x).meaning.lower()}",
+            f"{quantity(y).meaning} against {spoken(x)}",
             f"{len(frame)} runs",
             f"{int((~good).sum())} lack a coordinate" if not good.all() else "",
             f"{bad} with a problem (hollow)" if bad else "",

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 
 import altair as alt
 
-__all__ = ["ACCENT", "CATEGORIES", "GREY", "HEIGHT", "INK", "SHAPES", "WIDTH", "empty", "sequence", "title"]
+from workbench.units import QUANTITIES, quantity
+
+__all__ = ["ACCENT", "CATEGORIES", "GREY", "HEIGHT", "INK", "SHAPES", "WIDTH", "empty", "sequence", "spoken", "title"]
 
 #: Size of a figure in pixels, axes and legend included: fits a notebook cell and one printed column.
 WIDTH, HEIGHT = 720, 430
@@ -69,6 +71,12 @@ def title(text: str, *parts: str) -> alt.Title:
         else:
             lines += textwrap.wrap(part, _CHARACTERS)
     return alt.Title(_shorten(text, 84), subtitle=lines) if lines else alt.Title(_shorten(text, 84))
+
+
+def spoken(column: str) -> str:
+    """`column` in the middle of a title: ``training tokens``; names that are not the workbench's stay as they are."""
+    meaning = quantity(column).meaning
+    return meaning.lower() if column in QUANTITIES else meaning
 
 
 def _shorten(text: str, size: int) -> str:

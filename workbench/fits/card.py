@@ -9,6 +9,7 @@ what is missing is printed as missing.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from dataclasses import dataclass
 from html import escape
@@ -191,9 +192,14 @@ def _fitting(fit: Fit) -> list[tuple[str, str]]:
         ("Weights", "equal" if np.ptp(fit.points.weights) == 0 else "given, one per run"),
         ("Optimizer", "damped Newton on the robust objective, exact derivatives, no grid"),
         ("Starts", f"{d.starts} screened, {d.walked} walked, {d.agreeing} reached the best optimum (seed {fit.seed})"),
-        ("Converged", f"{'yes' if d.converged else 'no'}, gradient {d.gradient:.1e}"),
-        ("Condition of the Jacobian", f"{d.condition:.2g}"),
+        # Powers of ten: the digits of a gradient that is zero to rounding differ from machine to machine.
+        ("Converged", f"{'yes' if d.converged else 'no'}, gradient below {_power_of_ten(max(d.gradient, 1e-6))}"),
+        ("Condition of the Jacobian", f"below {_power_of_ten(d.condition)}"),
         ("Degrees of freedom", str(fit.degrees)),
         ("Workbench", __version__),
     ]
     return rows
+
+
+def _power_of_ten(value: float) -> str:
+    return f"1e{math.ceil(math.log10(value) + 1e-9)}" if np.isfinite(value) and value > 0 else "infinity"

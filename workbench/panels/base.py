@@ -17,7 +17,7 @@ import altair as alt
 import ipywidgets as widgets
 import pandas as pd
 
-from workbench.figures import png
+from workbench.figures.render import png, size
 from workbench.panels.copytext import CopyText
 from workbench.panels.state import State
 
@@ -153,9 +153,7 @@ class Panel(widgets.VBox):
             problem = f"This went wrong: {type(problem).__name__}: {problem}. The panel goes on; the report says more."
         self.message.value = f'<div role="status" class="wb-message"><b>⚠</b> {escape(problem)}</div>'
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The live view, a picture of the same state for readers without a kernel, and the state as text."""
-        bundle = super()._repr_mimebundle_(**kwargs)
-        bundle["image/png"] = png(self.figure())
-        bundle["text/plain"] = self._state.to_json()
-        return bundle
+        bundle, image = super()._repr_mimebundle_(**kwargs), png(self.figure())
+        return {**bundle, "image/png": image, "text/plain": self._state.to_json()}, {"image/png": size(image)}

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
 import altair as alt
@@ -19,8 +16,9 @@ from workbench.fits.objective import OBJECTIVES
 from workbench.fits.result import Fit
 from workbench.laws.base import get
 from workbench.panels.base import Panel, guarded
-from workbench.panels.controls import FitControls, laws_for, metrics
-from workbench.panels.state import State
+from workbench.panels.controls import FitControls
+from workbench.panels.fit_state import FitState, first_state, fit_source, source, state_of
+from workbench.panels.results import parameters_html
 from workbench.runs.load import load
 from workbench.runs.table import RunTable
 
@@ -28,26 +26,7 @@ __all__ = ["FitPanel", "FitState", "panel"]
 
 #: Starting points and bootstrap resamples of a live fit: enough for the eye, few enough for a slider.
 STARTS, RESAMPLES = 64, 200
-#: Laws offered first, the most general that the table can feed.
-_PREFERRED = ("chinchilla", "power_constant")
-_NOTHING = "Nothing is fitted"
-_RIGHT = "text-align:right;padding-left:14px;font-variant-numeric:tabular-nums"
-
-
-@dataclass(frozen=True)
-class FitState(State):
-    """What the fit panel shows; the fields are the arguments of `workbench.fit`, and the runs taken out by hand."""
-
-    law: str = "chinchilla"
-    y: str = "loss"
-    x: str | None = None
-    objective: str = "log-huber"
-    delta: float = 1e-3
-    fixed: dict[str, float] = field(default_factory=dict)
-    where: str | None = None
-    left_out: tuple[str, ...] = ()
-    tied: dict[str, str] = field(default_factory=dict)
-    inputs: dict[str, str] = field(default_factory=dict)
+NOTHING = "Nothing is fitted"
 
 
 class FitPanel(Panel):
@@ -69,7 +48,7 @@ class FitPanel(Panel):
         self._base: tuple[str, Fit] | None = None
         self._box: dict[str, list[float]] = {}
         self._syncing = False
-        super().__init__(state or _first(self.runs))
+        super().__init__(state or first_state(self.runs))
         self.controls = FitControls(self.runs)
         self.results = widgets.HTML()
         below = widgets.HBox([self.controls.points(), self.results], layout=widgets.Layout(flex_flow="row wrap"))
@@ -96,7 +75,7 @@ class FitPanel(Panel):
     def figure(self) -> alt.TopLevelMixin:
         """Runs, curve and band of the state; where nothing can be fitted, why not."""
         if self.fit is None:
-            return figures.empty(_NOTHING, self._why)
+            return figures.empty(NOTHING, self._why)
         return self.fit.plot(n=RESAMPLES)
 
     def table(self) -> pd.DataFrame:
@@ -108,20 +87,10 @@ class FitPanel(Panel):
     def code(self) -> str:
         """The same fit and figure as a call of `workbench.fit`."""
         if self.fit is None:
-            words = f"{_source(_NOTHING)}, {_source(self._why)}"
+            words = f"{source(NOTHING)}, {source(self._why)}"
             return f"import workbench.figures\n\nfigure = workbench.figures.empty({words})\n"
-        s = self._state
-        arguments = {"y": s.y, "x": s.x, "objective": s.objective, "delta": s.delta, "fixed": s.fixed, "where": s.where}
-        arguments |= {k: v for k, v in (("tied", s.tied), ("inputs", s.inputs)) if v} | {"starts": STARTS}
-        lines = [
-            f"    {self.name},",
-            f"    {_source(s.law)},",
-            *(f"    {k}={_source(v)}," for k, v in arguments.items()),
-        ]
-        taken = _present(self._base[1], s.left_out)
-        without = f".without({_source(taken)})" if taken else ""
-        call = "\n".join(["fit = workbench.fit(", *lines, ")" + without])
-        return f"import workbench\n\n{call}\nfigure = fit.plot(n={RESAMPLES})\n"
+        taken = _present(self._base[1], self._state.left_out)
+        return fit_source(self._state, self.name, STARTS, taken) + f"figure = fit.plot(n={RESAMPLES})\n"
 
     def _fitted(self, state: FitState) -> Fit:
         """The fit of `state`. Runs taken out by hand are refitted from the fit with them, as `code` does."""
@@ -155,12 +124,12 @@ class FitPanel(Panel):
 
     def _draw_full(self) -> None:
         self._put(self.figure())
-        self.results.value = self._results(self.table())
+        self.results.value = self._told(self.table())
 
     def _draw_quick(self) -> None:
         self._put(self.fit.plot(band=False))
         estimates = {s: float(f"{v:.3g}") for s, v in self.fit.params.items()}
-        self.results.value = self._results(
+        self.results.value = self._told(
             pd.DataFrame({"estimate": estimates, "low": np.nan, "high": np.nan, "note": "…"})
         )
 
@@ -173,24 +142,8 @@ class FitPanel(Panel):
         chart.params = [alt.TopLevelSelectionParameter(name="brush", select=interval, views=["runs"])]
         self.show(chart, ["brush"])
 
-    def _results(self, table: pd.DataFrame) -> str:
-        if self.fit is None:
-            return ""
-        meanings = {p.symbol: p.meaning for p in self.fit.law.parameters}
-        rows = "".join(
-            f"<tr><td><b>{escape(symbol)}</b> {escape(meanings[symbol])}</td>"
-            + "".join(f"<td style='{_RIGHT}'>{_cell(row[column])}</td>" for column in ("estimate", "low", "high"))
-            + f"<td style='padding-left:12px'>{escape(row['note'])}</td></tr>"
-            for symbol, row in table.iterrows()
-        )
-        heads = "".join(f"<th style='{_RIGHT}'>{head}</th>" for head in ("estimate", "95 % from", "to"))
-        caption = f"{self.fit.law.title}, {self.fit.n_runs} runs; bootstrap of {RESAMPLES} resamples"
-        warnings = "".join(f"<li>⚠ {escape(w)}</li>" for w in self.fit.diagnostics.warnings)
-        return (
-            f"<div style='line-height:1.5;margin-left:16px;max-width:640px'>{escape(caption)}"
-            f"<table style='border-collapse:collapse'><tr><th></th>{heads}<th></th></tr>{rows}</table>"
-            f"<ul style='margin:6px 0;padding-left:1.2em'>{warnings}</ul></div>"
-        )
+    def _told(self, table: pd.DataFrame) -> str:
+        return parameters_html(self.fit, table, RESAMPLES) if self.fit is not None else ""
 
     def brushed(self, name: str, box: dict[str, list[float]]) -> None:
         """Remember the box; the buttons act on it."""
@@ -300,7 +253,7 @@ class FitPanel(Panel):
                     box.value = symbol in s.fixed
                     value.value = float(f"{s.fixed.get(symbol, self._estimate(symbol)):.4g}")
             for control, wanted in ((c.law, s.law), (c.y, s.y), (c.x, s.x), (c.objective, s.objective)):
-                if wanted in [v for _, v in control._options_full]:
+                if wanted in [o[1] if isinstance(o, tuple) else o for o in control.options]:
                     control.value = wanted
             if not np.isclose(c.delta.value, s.delta, rtol=1e-3, atol=0):  # else a moving slider would jitter
                 c.delta.value = min(max(s.delta, c.delta.base**c.delta.min), c.delta.base**c.delta.max)
@@ -329,46 +282,12 @@ def panel(of: Fit | RunTable | Any, **state: Any) -> FitPanel:
     """
     if not isinstance(of, Fit):
         runs = load(of)
-        return FitPanel(runs, FitState.of(**{"law": _first(runs).law, "y": _first(runs).y, **state}))
-    if np.ptp(of.points.weights) > 0:
-        raise ValueError("this fit weighs its runs unequally and the panel fits with equal weights; give it the runs")
-    columns, single = dict(of.points.columns), len(of.law.inputs) == 1
-    standard = {i.symbol: i.quantity for i in of.law.inputs}
-    given = {
-        "law": of.law.name,
-        "y": of.points.target,
-        "x": next(iter(columns.values())) if single else None,
-        "objective": of.problem.objective.name,
-        "delta": float(of.problem.objective.delta),
-        "fixed": dict(of.problem.fixed),
-        "tied": dict(of.problem.tied),
-        "where": of.where,
-        "left_out": tuple(r for r, why in of.points.left_out.items() if why == "taken out"),
-        "inputs": {} if single else {s: c for s, c in columns.items() if c != standard[s]},
-    }
-    return FitPanel(of.runs, FitState.of(**{**given, **state}))
-
-
-def _first(runs: RunTable) -> FitState:
-    laws, ys = laws_for(runs), metrics(runs)
-    law = next((name for name in _PREFERRED if name in laws), laws[0])
-    return FitState(law=law, y=ys[0] if ys else "loss")
+        return FitPanel(runs, FitState.of(**{**vars(first_state(runs)), **state}))
+    start = state_of(of)
+    return FitPanel(of.runs, FitState.of(**{**vars(start), **state}))
 
 
 def _present(base: Fit, runs: Iterable[str]) -> list[str]:
     """Those of `runs` that are in the fit; others are already out for another reason."""
     inside = set(base.points.frame["run"])
     return [run for run in runs if run in inside]
-
-
-def _cell(value: float) -> str:
-    return f"{value:.4g}" if np.isfinite(value) else "—"
-
-
-def _source(value: Any) -> str:
-    """`value` as source text, strings in double quotes."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_source(k)}: {_source(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_source, value)) + "]"
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)

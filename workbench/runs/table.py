@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 import re
 import tempfile
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from workbench.late import late
 from workbench.runs.columns import TEXT, nearest
 from workbench.runs.curves import Curves
 from workbench.units import QUANTITIES, quantity
@@ -44,6 +46,8 @@ class RunTable:
     sources: tuple[str, ...] = ()
     curves: Mapping[str, pd.DataFrame] = field(default_factory=Curves)
     attributes: dict[str, Any] = field(default_factory=dict)
+
+    plot = late("workbench.figures.runs:scatter", "One point a run, as an Altair chart.")
 
     def __post_init__(self) -> None:
         numeric = self.frame.select_dtypes("number").columns
@@ -200,6 +204,27 @@ class RunTable:
         columns = ["n", "min", "median", "max", "unit", "note"]
         return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("quantity")
 
+    def to_dict(self) -> dict[str, Any]:
+        """The table as strict JSON types; what is missing or not finite is None.
+
+        Each of `runs` has its ``id``, its ``problem``, its columns, and under ``points`` the length of its
+        curve. A column of one of these names is called ``id_logged`` or ``points_logged``.
+        """
+        names = [c for c in self.frame.columns if c not in ("run", "problem")]
+        keys = [f"{name}_logged" if name in ("id", "points") else name for name in names]
+        runs = []
+        for run, problem, *values in self.frame[["run", "problem", *names]].itertuples(index=False, name=None):
+            row = dict(zip(keys, map(_json, values), strict=True))
+            points = len(self.curves[run]) if run in self.curves else 0
+            runs.append({"id": run, "problem": problem, **row, "points": points})
+        return {
+            "n_runs": len(self),
+            "runs": runs,
+            "units": dict(self.units),
+            "notes": dict(self.notes),
+            "messages": list(self.messages),
+        }
+
     def __repr__(self) -> str:
         from workbench.runs.display import to_text
 
@@ -247,3 +272,11 @@ def arrange(frame: pd.DataFrame) -> pd.DataFrame:
     canonical = [name for name in QUANTITIES if name in frame.columns]
     others = [c for c in frame.columns if c not in QUANTITIES and c not in ("run", "problem")]
     return frame[["run", *canonical, *others, "problem"]]
+
+
+def _json(value: Any) -> Any:
+    """One cell as a number, text, truth value or None."""
+    value = value.item() if hasattr(value, "item") else value
+    if value is None or value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return value if isinstance(value, bool | int | float) else str(value)

@@ -101,11 +101,12 @@ class PanelContract:
 
     def test_mimebundle_holds_view_picture_and_state(self, runs: RunTable) -> None:
         panel = self.panel(runs)
-        bundle = panel._repr_mimebundle_()
+        bundle, metadata = panel._repr_mimebundle_()
         assert "application/vnd.jupyter.widget-view+json" in bundle
         assert bundle["image/png"].startswith(b"\x89PNG\r\n")
         assert type(panel.state).from_json(bundle["text/plain"]) == panel.state
-        assert self.panel(runs)._repr_mimebundle_()["text/plain"] == bundle["text/plain"]
+        assert metadata["image/png"]["width"] > 300, "without a size the picture is shown twice as large"
+        assert self.panel(runs)._repr_mimebundle_()[0]["text/plain"] == bundle["text/plain"]
 
     def test_table_is_a_frame(self, runs: RunTable) -> None:
         assert isinstance(self.panel(runs).table(), pd.DataFrame)
@@ -168,5 +169,5 @@ class PanelContract:
         assert "Traceback" not in panel.message.value
         figure = panel.figure().to_dict()
         assert self.drawn(panel, poor) == figure
-        assert panel._repr_mimebundle_()["image/png"].startswith(b"\x89PNG")
+        assert panel._repr_mimebundle_()[0]["image/png"].startswith(b"\x89PNG")
         json.dumps(figure, allow_nan=False)
