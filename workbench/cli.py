@@ -190,6 +190,12 @@ def _runs(arguments: argparse.Namespace):
     return workbench.load(arguments.path, columns=_pairs(arguments.columns, "--columns") or None)
 
 
+def _notes(runs) -> None:
+    """What loading wants to tell, such as lines it skipped, beside the result rather than in it."""
+    for message in runs.messages:
+        print(f"note: {message}", file=sys.stderr)
+
+
 def _load(arguments: argparse.Namespace) -> None:
     runs = _runs(arguments)
     if arguments.json:
@@ -211,8 +217,9 @@ def _fit(arguments: argparse.Namespace) -> None:
             fixed[symbol] = float(value)
         except ValueError:
             raise ValueError(f"--fix {symbol}={value}: give a number, e.g. {symbol}=1.69") from None
+    runs = _runs(arguments)
     fitted = workbench.fit(
-        _runs(arguments),
+        runs,
         arguments.law,
         y=arguments.y,
         x=arguments.x,
@@ -225,6 +232,7 @@ def _fit(arguments: argparse.Namespace) -> None:
         cluster=arguments.cluster,
         seed=arguments.seed,
     )
+    _notes(runs)
     n = 1000 if arguments.bootstrap is None else arguments.bootstrap
     if arguments.method == "bootstrap" and fitted.degrees >= 1:
         with Progress(f"Bootstrap, {n} resamples of {fitted.n_runs} runs") as progress:
@@ -269,6 +277,7 @@ def _compare(arguments: argparse.Namespace) -> None:
             seed=arguments.seed,
             tick=progress,
         )
+    _notes(runs)
     if arguments.json:
         _emit(comparison.to_dict())
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -40,8 +41,12 @@ def demo(out: str | Path, *, seed: int = 0, say: Callable[[str], None] = print) 
 
     Returns:
         Path of the report.
+
+    Raises:
+        OSError: the report cannot be written there; said before the work, not after it.
     """
     started = time.monotonic()
+    _check_place(Path(out))
     runs = load(shipped_sweep("bigram"))
     entropy = float(runs.attributes["entropy"])
     say(f"Loaded {runs}")
@@ -88,6 +93,16 @@ def fresh_probe(runs: RunTable, seed: int, tick: Callable[[float, str], None] | 
         return run(probe, folder, device="cpu", tick=tick)
 
 
+def _check_place(out: Path) -> None:
+    if out.is_dir():
+        raise IsADirectoryError(f"{str(out)!r} is a folder; name the file to write the report to")
+    above = next(p for p in out.absolute().parents if p.exists())
+    if not above.is_dir():
+        raise NotADirectoryError(f"{str(above)!r} is a file, so no report can be written below it; name a folder")
+    if not os.access(above, os.W_OK):
+        raise PermissionError(f"nothing can be written to {str(above)!r}; choose another place with --out")
+
+
 def _by_cell(rows: pd.DataFrame) -> pd.DataFrame:
     """Predicted against measured, one row for each size and horizon, seeds averaged."""
     keys = [c for c in ("params", "tokens", "flops", "tokens_per_param") if c in rows]
@@ -100,7 +115,7 @@ def _by_cell(rows: pd.DataFrame) -> pd.DataFrame:
     out = pd.DataFrame({c: [human(v) for v in table[c]] for c in keys})
     out["runs"] = table["runs"]
     for column in ("measured", "predicted", "low", "high"):
-        out[column] = table[column].round(4)
+        out[column] = [f"{v:.4f}" for v in table[column]]
     out["error"] = [f"{100 * (p / m - 1):+.2f} %" for p, m in zip(table["predicted"], table["measured"], strict=True)]
     return out
 
@@ -154,11 +169,11 @@ def _report(runs, comparison: Comparison, held_out, final: Fit, known, entropy, 
     report.table(held_out, f"{comparison.best.law.title}, nats/token; the interval is for one run")
     report.heading("How sure?")
     report.figure(intervals(final, truth={"E": entropy}))
-    report.table(final.table(digits=4), "95 % bootstrap over runs", index=True)
+    report.table(final.table(digits=4), "95 % bootstrap over runs")
     report.heading("What to train next")
     report.figure(plan_figure(final, flops=np.geomspace(1e12, 1e15, 7)))
     report.table(plan.table(), "Ten times the largest budget of the sweep")
     report.heading("The fit card")
     for section, rows in final.card().sections.items():
-        report.table(pd.DataFrame(rows, columns=[section, ""]))
+        report.table(pd.DataFrame(rows, columns=[section, ""]), words=True)
     return report

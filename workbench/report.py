@@ -29,7 +29,9 @@ h1{font-size:1.7rem;line-height:1.2;margin-bottom:.2rem} h2{font-size:1.2rem;mar
 img{max-width:100%;height:auto;background:#fff} .scroll{overflow-x:auto}
 table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
 th,td{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #ddd} th{border-bottom:2px solid #999}
-th:first-child,td:first-child{text-align:left} .key{font-size:1.05rem;border-left:4px solid #0072b2;padding-left:.8rem}
+td{white-space:nowrap} th:first-child,td:first-child{text-align:left}
+.words td{white-space:normal;text-align:left;vertical-align:top} .words td:first-child{width:22rem}
+.key{font-size:1.05rem;border-left:4px solid #0072b2;padding-left:.8rem}
 footer{margin-top:3rem;color:#666;font-size:.85rem;border-top:1px solid #ddd;padding-top:.5rem}
 @media (prefers-color-scheme:dark){body{color:#e8e8e8;background:#161616}.lead,figcaption,footer{color:#aaa}
 th,td{border-color:#444} img{border-radius:4px}}
@@ -69,9 +71,11 @@ class Report:
         """A paragraph of plain text; `key` sets off the sentence a reader should take home."""
         self._parts.append(f"<p{' class=key' if key else ''}>{escape(words)}</p>")
 
-    def table(self, frame: pd.DataFrame, caption: str = "", index: bool = False) -> None:
-        """A table; every cell is escaped."""
-        body = frame.to_html(index=index, escape=True, border=0, na_rep="—")
+    def table(self, frame: pd.DataFrame, caption: str = "", words: bool = False) -> None:
+        """A table; every cell is escaped. `words`: cells hold sentences, which wrap and start at the left."""
+        if frame.index.name:
+            frame = frame.reset_index(allow_duplicates=True)
+        body = frame.to_html(index=False, escape=True, border=0, na_rep="—", classes="words" if words else None)
         note = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
         self._parts.append(f'<figure>{note}<div class="scroll">{body}</div></figure>')
 

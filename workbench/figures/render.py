@@ -6,6 +6,7 @@ block as they are; nothing here does either.
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 from html import escape
@@ -14,6 +15,7 @@ from typing import Any
 
 import altair as alt
 import vl_convert
+from PIL import Image
 
 __all__ = ["FORMATS", "png", "save", "svg", "text"]
 
@@ -36,8 +38,15 @@ source: false, compiled: false, editor: false}}}});</script>
 
 
 def png(chart: Any) -> bytes:
-    """`chart` as PNG bytes, two pixels per chart pixel."""
-    return vl_convert.vegalite_to_png(_spec(chart), vl_version=_VEGA_LITE, scale=_SCALE)
+    """`chart` as PNG bytes, two pixels per chart pixel.
+
+    The colours are reduced to a palette of 256, which nobody sees and which makes the picture, and every
+    notebook that holds it, about five times smaller.
+    """
+    image = Image.open(io.BytesIO(vl_convert.vegalite_to_png(_spec(chart), vl_version=_VEGA_LITE, scale=_SCALE)))
+    small = io.BytesIO()
+    image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "png", optimize=True)
+    return small.getvalue()
 
 
 def svg(chart: Any) -> str:

@@ -122,9 +122,15 @@ def curves(runs: RunTable, y: str = "loss", x: str = "step", color: str | None =
     most = int(np.clip(_BUDGET // len(found), _FEWEST, _MOST))
     groups = group(frame[color][frame["run"].isin(found)])
     longest = max(values.size for _, values in found.values())
-    log_x = min(at.min() for at, _ in found.values()) > 0 and longest > 100
+    positive = np.concatenate([at[at > 0] for at, _ in found.values()])
+    log_x = positive.size > 0 and positive.max() > 100 * positive.min()
+    hidden = log_x and any((at <= 0).any() for at, _ in found.values())
     rows = []
     for (run, (at, values)), label in zip(found.items(), groups.of, strict=True):
+        if log_x:
+            at, values = at[at > 0], values[at > 0]
+            if not at.size:
+                continue
         keep = thin(values, most, np.log(at) if log_x else at)
         rows.append({"run": run, "group": label, "x": at[keep], "y": values[keep]})
     all_x, all_y = (np.concatenate([row[axis] for row in rows]) for axis in ("x", "y"))
@@ -152,6 +158,7 @@ def curves(runs: RunTable, y: str = "loss", x: str = "step", color: str | None =
                 )
                 if longest > most
                 else "",
+                f"{spoken(x)} 0 is off the logarithmic axis" if hidden else "",
             ),
         )
     )

@@ -191,6 +191,7 @@ def _fitting(fit: Fit) -> list[tuple[str, str]]:
         ("Value", f"{fit.value:.6g}, summed over runs"),
         ("Weights", "equal" if np.ptp(fit.points.weights) == 0 else "given, one per run"),
         ("Optimizer", "damped Newton on the robust objective, exact derivatives, no grid"),
+        ("Resampled", f"by {fit.points.grouped_by}" if fit.points.grouped_by else "run by run"),
         ("Starts", f"{d.starts} screened, {d.walked} walked, {d.agreeing} reached the best optimum (seed {fit.seed})"),
         # Powers of ten: the digits of a gradient that is zero to rounding differ from machine to machine.
         ("Converged", f"{'yes' if d.converged else 'no'}, gradient below {_power_of_ten(max(d.gradient, 1e-6))}"),

@@ -32,6 +32,7 @@ class Points:
         left_out: run id -> why it is not here.
         columns: input symbol -> column it came from.
         target: name of the fitted column.
+        grouped_by: column the clusters come from, None where every run stands alone.
     """
 
     frame: pd.DataFrame
@@ -42,6 +43,7 @@ class Points:
     left_out: dict[str, str]
     columns: dict[str, str]
     target: str
+    grouped_by: str | None = None
 
     def __len__(self) -> int:
         return self.y.size
@@ -176,6 +178,7 @@ def gather(
         left_out=left_out,
         columns=columns,
         target=y,
+        grouped_by=cluster,
     )
 
 

@@ -296,10 +296,12 @@ class Fit:
     ) -> pd.DataFrame:
         """`intervals` rounded to `digits` significant digits, for reading and for notebooks."""
         out = self.intervals(method, level, n)
-        for column in ("estimate", "low", "high"):
-            out[column] = [float(f"{v:.{digits}g}") for v in out[column]]
         unsure = ~out["identified"] & (out["note"] != "fixed")
         out.loc[unsure, ["low", "high"]] = np.nan
+        for column in ("estimate", "low", "high"):
+            # Objects, so that pandas shows each number by itself: 4.814 above 12000, not 12000.0000
+            rounded = [float(f"{v:.{digits}g}") for v in out[column]]
+            out[column] = pd.Series([int(v) if v.is_integer() else v for v in rounded], out.index, dtype=object)
         return out[["estimate", "low", "high", "note"]]
 
     def __repr__(self) -> str:

@@ -82,7 +82,7 @@ class FitPanel(Panel):
         """Estimates with bootstrap intervals, one row a parameter; empty where nothing can be fitted."""
         if self.fit is None:
             return pd.DataFrame(columns=["estimate", "low", "high", "note"])
-        return self.fit.table("bootstrap", n=RESAMPLES)
+        return self.fit.table("bootstrap", n=RESAMPLES, digits=4)
 
     def code(self) -> str:
         """The same fit and figure as a call of `workbench.fit`."""
@@ -98,7 +98,7 @@ class FitPanel(Panel):
         if self._base is None or self._base[0] != key:
             base = fit_law(
                 self.runs, state.law, y=state.y, x=state.x, inputs=state.inputs, where=state.where, fixed=state.fixed,
-                tied=state.tied, objective=state.objective, delta=state.delta, starts=STARTS,
+                tied=state.tied, objective=state.objective, delta=state.delta, cluster=state.cluster, starts=STARTS,
             )  # fmt: skip
         else:
             base = self._base[1]
@@ -128,7 +128,7 @@ class FitPanel(Panel):
 
     def _draw_quick(self) -> None:
         self._put(self.fit.plot(band=False))
-        estimates = {s: float(f"{v:.3g}") for s, v in self.fit.params.items()}
+        estimates = {s: float(f"{v:.4g}") for s, v in self.fit.params.items()}
         self.results.value = self._told(
             pd.DataFrame({"estimate": estimates, "low": np.nan, "high": np.nan, "note": "…"})
         )

@@ -34,6 +34,7 @@ class FitState(State):
     left_out: tuple[str, ...] = ()
     tied: dict[str, str] = field(default_factory=dict)
     inputs: dict[str, str] = field(default_factory=dict)
+    cluster: str | None = None
 
 
 def first_state(runs: RunTable) -> FitState:
@@ -64,6 +65,7 @@ def state_of(fit: Fit) -> FitState:
         left_out=tuple(run for run, why in fit.points.left_out.items() if why == "taken out"),
         tied=dict(fit.problem.tied),
         inputs={} if single else {s: c for s, c in columns.items() if c != standard[s]},
+        cluster=fit.points.grouped_by,
     )
 
 
@@ -78,7 +80,9 @@ def fit_source(state: FitState, runs: str, starts: int, taken: Sequence[str]) ->
     """
     s = state
     arguments = {"y": s.y, "x": s.x, "objective": s.objective, "delta": s.delta, "fixed": s.fixed, "where": s.where}
-    arguments |= {k: v for k, v in (("tied", s.tied), ("inputs", s.inputs)) if v} | {"starts": starts}
+    arguments |= {k: v for k, v in (("tied", s.tied), ("inputs", s.inputs), ("cluster", s.cluster)) if v} | {
+        "starts": starts
+    }
     lines = [f"    {runs},", f"    {source(s.law)},", *(f"    {k}={source(v)}," for k, v in arguments.items())]
     without = f".without({source(taken)})" if taken else ""
     return "\n".join(["import workbench", "", "fit = workbench.fit(", *lines, ")" + without, ""])

@@ -246,7 +246,10 @@ class RunTable:
             if "@" in bare or "__" in bare:
                 raise ValueError("it may use columns and functions only, neither @ nor names with __")
             # empty scopes: an expression sees the columns and nothing of the program around it
-            return self.frame.eval(expression, engine="python", local_dict={}, global_dict={})
+            values = self.frame.eval(expression, engine="python", local_dict={}, global_dict={})
+            if isinstance(values, pd.DataFrame):
+                raise ValueError("= assigns and == compares, and only the latter makes sense here")
+            return values
         except Exception as error:
             raise ValueError(f"cannot evaluate {expression!r}: {self._explain(error)}") from None
 
