@@ -14,8 +14,9 @@ ROOT = Path(__file__).parents[1]
 
 def imported(code: str, cwd: Path) -> set[str]:
     """Top-level packages in a fresh interpreter after `code`."""
+    listing = "import sys\nprint('\\nLOADED', *{m.partition('.')[0] for m in sys.modules})"
     done = subprocess.run(
-        [sys.executable, "-c", f"{code}\nimport sys; print('\\nLOADED', *{{m.partition('.')[0] for m in sys.modules}})"],
+        [sys.executable, "-c", f"{code}\n{listing}"],
         capture_output=True, text=True, timeout=120, cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip

@@ -47,7 +47,7 @@ class Exercise:
         except (TypeError, ValueError):
             return f"Exercise {self.name}: give a number, not {type(value).__name__}."
         if not math.isfinite(number) or number == 0:
-            return f"Exercise {self.name}: {number:g} cannot be right. {self.hint}".strip()
+            return f"Exercise {self.name}: {number:g} cannot be it. {self.hint}".strip()
         unit = 10.0 ** (math.floor(math.log10(abs(number))) - self.digits + 1)
         near = [digest(self.name, number + k * unit, self.digits) for k in (0, -1, 1)]
         if self.answer in near:

@@ -40,4 +40,4 @@ def parameters_html(fit: Fit, table: pd.DataFrame, resamples: int) -> str:
 
 
 def _cell(value: float) -> str:
-    return f"{value:.4g}" if np.isfinite(value) else "—"
+    return f"{float(f'{value:.4g}'):g}" if np.isfinite(value) else "—"  # 12000, and not 1.2e+04
