@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from workbench.fits.plan import Plan
     from workbench.fits.result import Fit
     from workbench.laws.base import Law
+    from workbench.probes.spec import Probe, Sweep
     from workbench.runs.load import load
     from workbench.runs.table import RunTable
 
@@ -29,9 +30,11 @@ _CONTENTS = {
     "compare": "workbench.fits.compare",
     "Comparison": "workbench.fits.compare",
     "Plan": "workbench.fits.plan",
+    "Probe": "workbench.probes.spec",
+    "Sweep": "workbench.probes.spec",
 }
 
-__all__ = ["Comparison", "Fit", "Law", "Plan", "RunTable", "compare", "fit", "load"]
+__all__ = ["Comparison", "Fit", "Law", "Plan", "Probe", "RunTable", "Sweep", "compare", "fit", "load"]
 
 
 def __getattr__(name: str):

@@ -110,7 +110,7 @@ def _by_cell(rows: pd.DataFrame) -> pd.DataFrame:
     grouped = rows.assign(inside=inside).groupby(keys, as_index=False)
     table = grouped.agg(
         runs=("measured", "size"), measured=("measured", "mean"), predicted=("prediction", "mean"),
-        low=("low", "min"), high=("high", "max"), inside=("inside", "mean"),
+        low=("low", "mean"), high=("high", "mean"), inside=("inside", "mean"),
     )  # fmt: skip
     out = pd.DataFrame({c: [human(v) for v in table[c]] for c in keys})
     out["runs"] = table["runs"]

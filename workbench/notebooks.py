@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from workbench.files import write_whole
 from workbench.progress import Progress
 from workbench.shipped import folder
 
@@ -53,14 +54,16 @@ def execute(path: Path, replace: dict[str, str] | None = None) -> dict[str, Any]
         replace: cell tag -> source to run in place of the cell that carries it (solutions to exercises).
 
     Raises:
-        RuntimeError: a cell failed; the message names it and holds the end of its traceback.
+        RuntimeError: a cell failed; the message gives its number and the end of its traceback.
+        ValueError: the file is no notebook.
     """
-    import nbformat
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
 
-    book = nbformat.read(path, as_version=4)
+    book = _read(path)
     for cell in book.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
         for tag in cell.metadata.get("tags", []):
             if replace and tag in replace:
                 cell.source = replace[tag]
@@ -78,13 +81,28 @@ def execute(path: Path, replace: dict[str, str] | None = None) -> dict[str, Any]
         client.execute()
     except CellExecutionError as error:
         plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
-        raise RuntimeError(f"{path.name}: a cell failed: {plain[-1500:].strip()}") from None
+        # no cell after it has run, so none of them has an output
+        number = max((i for i, cell in enumerate(book.cells) if cell.get("outputs")), default=0)
+        raise RuntimeError(f"{path.name}: cell {number} failed: {plain[-1500:].strip()}") from None
     return normalise(book)
+
+
+def _read(path: Path) -> Any:
+    import nbformat
+
+    try:
+        book = nbformat.read(path, as_version=4)
+        nbformat.validate(book)
+    # nbformat trips over foreign JSON in as many ways
+    except (ValueError, TypeError, KeyError, AttributeError, nbformat.ValidationError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise ValueError(f"{str(path)!r} is no notebook that can be read ({reason})") from None
+    return book
 
 
 def normalise(book: Any) -> dict[str, Any]:
     """The notebook as plain JSON types without anything that varies from run to run."""
-    book = json.loads(json.dumps(book))
+    book = {**json.loads(json.dumps(book)), "nbformat": 4, "nbformat_minor": 5}  # the first with cell ids
     book["metadata"] = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -111,9 +129,7 @@ def refresh(names: Sequence[str] = ()) -> list[Path]:
         with Progress(f"Running {path.name}"):
             new = text(execute(path))
         if new != path.read_text(encoding="utf-8"):
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(new, encoding="utf-8")
-            temporary.replace(path)
+            write_whole(path, new)
             changed.append(path)
     return changed
 
@@ -187,6 +203,7 @@ def solutions(path: Path) -> dict[str, str]:
 def title(path: Path) -> str:
     """The notebook's first heading."""
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-        if cell["cell_type"] == "markdown":
-            return "".join(cell["source"]).splitlines()[0].lstrip("# ")
+        words = "".join(cell["source"]).strip()
+        if cell["cell_type"] == "markdown" and words:
+            return words.splitlines()[0].lstrip("# ")
     return path.stem

@@ -7,8 +7,6 @@ colleague may open it from an e-mail. Pictures are SVG inside ``img``, which nev
 from __future__ import annotations
 
 import base64
-import os
-import tempfile
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -18,6 +16,7 @@ import pandas as pd
 
 from workbench import __version__
 from workbench.figures.render import svg, text
+from workbench.files import write_whole
 
 __all__ = ["Report"]
 
@@ -103,18 +102,6 @@ class Report:
         Raises:
             OSError: the folder cannot be written.
         """
-        page = self.html().encode("utf-8", "backslashreplace")  # a file's name may hold what UTF-8 cannot
         path = Path(path).resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:50]}.", suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(page)
-            umask = os.umask(0)
-            os.umask(umask)
-            Path(temporary).chmod(0o666 & ~umask)  # mkstemp makes files that only the owner can read
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-        return path
+        return write_whole(path, self.html())

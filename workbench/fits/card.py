@@ -70,7 +70,7 @@ class Card:
         return {
             "title": self.title,
             "formula": self.formula,
-            "parameters": self.parameters.reset_index().to_dict(orient="records"),
+            "parameters": self.parameters.rename_axis("symbol").reset_index().to_dict(orient="records"),
             "sections": {s: dict(rows) for s, rows in self.sections.items()},
             "warnings": list(self.warnings),
             "missing": self.missing,

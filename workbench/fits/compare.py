@@ -12,6 +12,8 @@ import pandas as pd
 
 from workbench.fits.fit import Fit, fit
 from workbench.fits.holdout import cross_validate, score, split
+from workbench.fits.objective import Objective
+from workbench.fits.points import check_target, gather
 from workbench.late import late
 from workbench.laws.base import Law, get
 from workbench.runs.load import load
@@ -157,7 +159,10 @@ def compare(
     held_out, description = None, ""
     if holdout is not None:
         table, held_out, description = split(table, holdout)
-    options = {"y": y, "objective": objective, "delta": delta, "seed": seed}
+    # What is wrong with every law alike is said once, and not once a law.
+    objective = Objective(objective, delta)
+    check_target(table, y)
+    options = {"y": y, "objective": objective, "seed": seed}
     table = _common(table, chosen, x, y)
 
     fits, predictions, failed, rows = {}, {}, {}, []
@@ -189,8 +194,6 @@ def compare(
 
 def _common(table: RunTable, laws: Sequence[Law], x: str | None, y: str) -> RunTable:
     """Only the runs every law can use: criteria on different points cannot be compared."""
-    from workbench.fits.points import gather
-
     keep = np.ones(len(table), dtype=bool)
     for law in laws:
         try:
@@ -205,7 +208,9 @@ def _row(law: Law, fitted: Fit, scores: dict[str, float]) -> dict[str, Any]:
     n, k = fitted.n_runs, len(fitted.problem.free) + 1
     ll = fitted.log_likelihood
     aicc = 2 * k - 2 * ll + 2 * k * (k + 1) / (n - k - 1) if n > k + 1 else np.inf
-    notes = list(fitted.diagnostics.unidentified)
+    notes = [] if fitted.diagnostics.converged else ["did not converge"]
+    if fitted.diagnostics.unidentified:
+        notes.append(f"not identified: {', '.join(fitted.diagnostics.unidentified)}")
     return {
         "law": law.name,
         "title": law.title,
@@ -218,6 +223,5 @@ def _row(law: Law, fitted: Fit, scores: dict[str, float]) -> dict[str, Any]:
         "heldout_error": scores.get("mean_abs_error", np.nan),
         "heldout_bias": scores.get("bias", np.nan),
         "heldout_coverage": scores.get("coverage", np.nan),
-        "note": (f"not identified: {', '.join(notes)}" if notes else "")
-        + ("" if fitted.diagnostics.converged else " did not converge"),
+        "note": "; ".join(notes),
     }

@@ -13,7 +13,7 @@ import pandas as pd
 from workbench.laws.base import Law
 from workbench.runs.table import RunTable
 
-__all__ = ["Points", "gather", "input_columns"]
+__all__ = ["Points", "check_target", "gather", "input_columns"]
 
 #: Scales a one-input law is fitted along when nobody says which, in order of preference.
 DEFAULT_SCALES = ("flops", "tokens", "params", "steps")
@@ -127,13 +127,7 @@ def gather(
         ValueError: no such column, bad weights, or no run left.
     """
     frame = runs.frame
-    if y not in frame.columns or not pd.api.types.is_numeric_dtype(frame[y]):
-        numeric = [c for c in frame.columns if pd.api.types.is_numeric_dtype(frame[c])]
-        near = difflib.get_close_matches(str(y), numeric, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(
-            f"there is no numeric column {y!r} to fit; {hint}this table has {', '.join(numeric) or '(none)'}"
-        )
+    check_target(runs, y)
     columns = input_columns(law, runs, x, inputs)
     w = _weights(weights, runs)
     target = frame[y].to_numpy(float)
@@ -180,6 +174,18 @@ def gather(
         target=y,
         grouped_by=cluster,
     )
+
+
+def check_target(runs: RunTable, y: str) -> None:
+    """Raise a ValueError that names the numeric columns if `y` is none of them."""
+    frame = runs.frame
+    if y not in frame.columns or not pd.api.types.is_numeric_dtype(frame[y]):
+        numeric = [c for c in frame.columns if pd.api.types.is_numeric_dtype(frame[c])]
+        near = difflib.get_close_matches(str(y), numeric, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(
+            f"there is no numeric column {y!r} to fit; {hint}this table has {', '.join(numeric) or '(none)'}"
+        )
 
 
 def _weights(weights: Any, runs: RunTable) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Any
 
 from workbench.probes.spec import Probe, Sweep
 from workbench.runs.load import load
+from workbench.runs.readers.base import LoadError
 from workbench.runs.store import RunFolder
 from workbench.runs.table import RunTable
 
@@ -30,33 +31,51 @@ def run(
     """Train every probe of `sweep` that is not finished yet, and load them all.
 
     A probe's folder is named by the hash of its spec, so asking for the same sweep again returns at once
-    what is finished and trains the rest. An interruption (Ctrl-C) marks the runs in work as cancelled,
-    keeps what they wrote, and is raised again.
+    what is finished and trains the rest. Probes that can be stacked are trained and finished together, one
+    stack after the other. An interruption (Ctrl-C) marks the runs in work as cancelled, keeps what they
+    wrote, and is raised again.
 
     Args:
-        sweep: the probes; a single one will do.
+        sweep: the probes; a single one or a list will do.
         root: folder that holds the run folders; made if it does not exist.
         device: ``cpu``, ``cuda`` or ``auto`` (default).
         tick: called with the fraction done and a note such as ``1.2M tokens/s``.
 
     Returns:
-        The sweep's runs as a `RunTable`, curves included.
+        The sweep's runs as a `RunTable`, in its order, curves included.
 
     Raises:
         OSError: `root` cannot be written.
+        TypeError, ValueError: `sweep` holds something else than probes, none, or one twice.
     """
-    probes = [sweep] if isinstance(sweep, Probe) else list(sweep)
+    probes = Sweep((sweep,) if isinstance(sweep, Probe) else tuple(sweep))
     folders = {p.id: RunFolder.create(root, p.id, asdict(p)) for p in probes}
-    waiting = [p for p in probes if folders[p.id].status.get("state") not in ("finished", "diverged")]
-    if waiting:
-        _train(Sweep(tuple(waiting)), folders, device, tick)
+    waiting = tuple(p for p in probes if not _finished(folders[p.id]))
+    done, total = 0, sum(p.tokens for p in waiting)
+    for positions in Sweep(waiting).buckets() if waiting else ():
+        stack = Sweep(tuple(waiting[i] for i in positions))
+        share = sum(p.tokens for p in stack)
+
+        def report(fraction: float, note: str, done: int = done, share: int = share) -> None:
+            if tick is not None:
+                tick((done + fraction * share) / total, note)
+
+        _train(stack, folders, device, report)
+        done += share
     if tick is not None:
         tick(1.0, "")
-    table = load(Path(root))
-    return table.where(table.frame["run"].isin(list(folders)).to_numpy())
+    return load([folders[p.id].path for p in probes])
 
 
-def _train(sweep: Sweep, folders: dict[str, RunFolder], device: str | None, tick) -> None:
+def _finished(folder: RunFolder) -> bool:
+    try:
+        return folder.status.get("state") in ("finished", "diverged")
+    except LoadError:  # a torn status says nothing about the run, so the run starts over
+        return False
+
+
+def _train(sweep: Sweep, folders: dict[str, RunFolder], device: str | None, tick: Callable[[float, str], None]) -> None:
+    """Train one stack and finish its folders."""
     from workbench.probes.trainer import train_sweep  # imports torch, which takes seconds
 
     beat = time.monotonic()
@@ -76,8 +95,7 @@ def _train(sweep: Sweep, folders: dict[str, RunFolder], device: str | None, tick
             beat = time.monotonic()
             for probe in sweep:
                 folders[probe.id].set_status("running", fraction=fraction)
-        if tick is not None:
-            tick(fraction, f"{rate / 1e6:.2f}M tokens/s")
+        tick(fraction, f"{rate / 1e6:.2f}M tokens/s")
 
     with ExitStack() as stack:
         for probe in sweep:

@@ -6,7 +6,6 @@ import csv
 import math
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from workbench.files import write_whole
 from workbench.late import late
 from workbench.runs.columns import TEXT, nearest
 from workbench.runs.curves import Curves
@@ -178,20 +178,7 @@ class RunTable:
         # a reader takes a line that starts with # for a comment unless the cell is quoted
         quoting = csv.QUOTE_NONNUMERIC if any(run.startswith("#") for run in self.ids) else csv.QUOTE_MINIMAL
         text = self.frame.to_csv(index=False, quoting=quoting, lineterminator="\n")
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:50]}.", suffix=".tmp")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            umask = os.umask(0)
-            os.umask(umask)
-            Path(temporary).chmod(0o666 & ~umask)  # mkstemp makes files that only the owner can read
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-        return path
+        return write_whole(path, text)
 
     def summary(self) -> pd.DataFrame:
         """One row per numeric column: n (finite values), min, median, max, unit, note."""
