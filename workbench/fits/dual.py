@@ -208,18 +208,23 @@ _RULES: dict[str, Callable] = {
 }
 
 
-def value_and_tangents(formula: Callable, columns: list[np.ndarray], theta: np.ndarray) -> Dual:
+def value_and_tangents(
+    formula: Callable, columns: list[np.ndarray], theta: np.ndarray, seeds: np.ndarray | None = None
+) -> Dual:
     """A law's predictions and their derivatives with respect to each parameter.
 
     Args:
         formula: `Law.formula`.
         columns: its inputs, each ``[n]``.
         theta: ``[K, P]`` parameter vectors.
+        seeds: ``[K, P]`` derivative of each parameter in the coordinate of interest; default 1. Where the
+            coordinate is the logarithm of a parameter, it is the parameter.
 
     Returns:
         A `Dual` of shape ``[K, n]`` with a tangent for every parameter the formula uses.
     """
-    duals = [Dual(theta[:, j, None], {j: np.ones(1)}) for j in range(theta.shape[1])]
+    ones = np.ones(1)
+    duals = [Dual(theta[:, j, None], {j: ones if seeds is None else seeds[:, j, None]}) for j in range(theta.shape[1])]
     out = formula(*columns, *duals)
     shape = (theta.shape[0], columns[0].size)
     if not isinstance(out, Dual):  # a law that ignores its parameters is wrong, but not our crash

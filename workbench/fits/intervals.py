@@ -25,7 +25,8 @@ def resample(cluster: np.ndarray, weights: np.ndarray, n: int, rng: np.random.Ge
     would pretend they were independent (Efron and Tibshirani 1993, chapter 8).
     """
     groups = int(cluster.max()) + 1
-    counts = rng.multinomial(groups, np.full(groups, 1 / groups), size=n)
+    drawn = rng.integers(groups, size=(n, groups)) + groups * np.arange(n)[:, None]
+    counts = np.bincount(drawn.ravel(), minlength=n * groups).reshape(n, groups)
     return counts[:, cluster] * weights[None, :]
 
 

@@ -26,7 +26,7 @@ from workbench.laws.base import HUGE, TINY, Law
 __all__ = ["Problem", "Solution", "solve"]
 
 #: Candidates advanced together: enough to share numpy's cost per call, few enough for the cache.
-CHUNK = 128
+CHUNK = 192
 #: Damping that a walk from near its optimum begins with.
 WARM_DAMPING = 1e-4
 #: A candidate has converged when a Newton step promises less than this fraction of the objective.
@@ -121,23 +121,21 @@ class Problem:
         """Residuals ``[K, n]`` and their derivatives ``[K, F, n]`` in the free coordinates ``[K, F]``."""
         theta = self.to_theta(z)
         columns = [self.x[i.symbol] for i in self.law.inputs]
+        symbols = self.law.symbols
+        own = {s: symbols.index(self.tied.get(s, s)) for s in symbols}
+        logs = np.array([self.law.parameters[own[s]].log for s in symbols])
         with np.errstate(all="ignore"):
-            dual = value_and_tangents(self.law.formula, columns, theta)
-            value = dual.value
-            if self.objective.in_logs:
-                r, factor = np.log(value) - np.log(self.y), 1.0 / value
-            else:
-                r, factor = value - self.y, np.ones_like(value)
-            tangents = dict(dual.tangents)
+            dual = value_and_tangents(self.law.formula, columns, theta, np.where(logs, theta, 1.0))
+            value, tangents = dual.value, dict(dual.tangents)
+            r = np.log(value) - np.log(self.y) if self.objective.in_logs else value - self.y
+            factor = 1.0 / value if self.objective.in_logs else 1.0
             for symbol, other in self.tied.items():
-                own, target = self.law.symbols.index(symbol), self.law.symbols.index(other)
-                if own in tangents:
-                    tangents[target] = tangents.get(target, 0.0) + tangents.pop(own)
-            jacobian = np.zeros((z.shape[0], len(self.free), self.y.size))
-            for k, j in enumerate(self.free):
+                j, target = symbols.index(symbol), symbols.index(other)
                 if j in tangents:
-                    scale = theta[:, j, None] if self.law.parameters[j].log else 1.0
-                    np.multiply(tangents[j], factor * scale, out=jacobian[:, k])
+                    tangents[target] = tangents.get(target, 0.0) + tangents.pop(j)
+            jacobian = np.empty((z.shape[0], len(self.free), self.y.size))
+            for k, j in enumerate(self.free):
+                np.multiply(tangents.get(j, 0.0), factor, out=jacobian[:, k])
         if not np.isfinite(jacobian.sum()):  # a start far off the data; its objective is infinite and stops it
             jacobian = np.nan_to_num(jacobian, nan=0.0, posinf=0.0, neginf=0.0)
         return r, jacobian
@@ -244,8 +242,10 @@ def _descend(
 
         size = np.abs(r)
         with np.errstate(all="ignore"):
-            irls = w * np.minimum(1.0, zone / size)
-        curvature = w * (size <= zone) + mu[:, None] * np.where(np.isfinite(irls), irls, 0.0)
+            share = np.minimum(1.0, zone / size)
+        curvature = w * ((size <= zone) + mu[:, None] * share)
+        if not np.isfinite(curvature.sum()):  # 0/0 where a residual is no number; its start has stopped
+            curvature = np.nan_to_num(curvature)
         g = (jac @ (w * np.clip(r, -zone, zone))[:, :, None])[:, :, 0]
         matrix = (jac * curvature[:, None, :]) @ jac.transpose(0, 2, 1)
         # At a bound the gradient that points outwards is no reason to move.
@@ -286,9 +286,12 @@ def _descend(
 
 
 def _sum(r: np.ndarray, weights: np.ndarray, zone: float) -> np.ndarray:
+    """Weighted Huber loss of each row of residuals; infinite where the law gave no number."""
+    psi = np.clip(r, -zone, zone)
     with np.errstate(all="ignore"):
-        loss = huber(r, zone)
-        total = np.where(weights > 0, weights * loss, 0.0).sum(-1)
+        total = np.einsum("kn,kn,kn->k", weights, psi, r - 0.5 * psi)
+        if not np.isfinite(total).all():  # a point of weight zero may be anything
+            total = np.where(weights > 0, weights * huber(r, zone), 0.0).sum(-1)
     return np.where(np.isfinite(total), total, np.inf)
 
 
