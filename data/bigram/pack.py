@@ -72,7 +72,7 @@ def main(source: Path) -> None:
             "metric": "cross-entropy against the exact next-token distribution on held-out contexts, weighted by the "
             "exact stationary distribution; loss_sampled is the ordinary held-out cross-entropy",
             "hardware": f"one {provenance[-1]['device']}, tf32 matrix products, evaluation in fp32",
-            "released": "code, settings, runs, curves and tuning runs are in this folder",
+            "released": "code, settings, runs, curves and tuning runs are in data/bigram",
         },
         "shared": shared,
         "sessions": provenance,

@@ -203,4 +203,4 @@ def _fitting(fit: Fit) -> list[tuple[str, str]]:
 
 
 def _power_of_ten(value: float) -> str:
-    return f"1e{math.ceil(math.log10(value) + 1e-9)}" if np.isfinite(value) and value > 0 else "infinity"
+    return f"1e{math.ceil(math.log10(value) - 1e-9)}" if np.isfinite(value) and value > 0 else "infinity"

@@ -312,10 +312,7 @@ class Fit:
         return f"{self.law.title} on {self.n_runs} runs: {pairs}; {self.problem.objective.name} {self.value:.6g}"
 
     def _repr_html_(self) -> str:
-        from workbench.fits.card import card
-
-        # The bootstrap takes a moment; the profile is there at once.
-        return card(self, methods=("profile",))._repr_html_()
+        return self.card()._repr_html_()
 
 
 def _level(level: float) -> float:
