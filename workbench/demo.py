@@ -73,8 +73,8 @@ def demo(out: str | Path, *, seed: int = 0, say: Callable[[str], None] = print) 
     verdict, point = _judge(final, probe)
     say(f"\n{verdict}")
 
-    with Progress("Writing the report"):
-        path = _report(runs, comparison, held_out, final, known, entropy, plan, verdict, point).write(out)
+    with Progress("Writing the report") as progress:
+        path = _report(runs, comparison, held_out, final, known, entropy, plan, verdict, point, progress).write(out)
     say(f"\nReport: {path}\nIn all {time.monotonic() - started:.0f} s. Next: workbench lab")
     return path
 
@@ -142,7 +142,7 @@ def _judge(final: Fit, probe: RunTable) -> tuple[str, pd.DataFrame]:
     return sentence, probe.frame.assign(label="fresh probe")
 
 
-def _report(runs, comparison: Comparison, held_out, final: Fit, known, entropy, plan, verdict, point):
+def _report(runs, comparison: Comparison, held_out, final: Fit, known, entropy, plan, verdict, point, tick):
     from workbench.figures.comparison import comparison as comparison_figure
     from workbench.figures.curve import curve
     from workbench.figures.intervals import intervals
@@ -157,6 +157,7 @@ def _report(runs, comparison: Comparison, held_out, final: Fit, known, entropy, 
     )
     report.say(known + ".", key=True)
     report.figure(curve(final, extra=point))
+    tick(0.2)
     report.say(verdict + ".")
     report.heading("Which law?")
     report.say(
@@ -164,14 +165,17 @@ def _report(runs, comparison: Comparison, held_out, final: Fit, known, entropy, 
         f"({comparison.holdout}). The table is ranked by that error."
     )
     report.figure(comparison_figure(comparison))
+    tick(0.4)
     report.table(comparison.table())
     report.heading("Held-out runs, predicted and measured")
     report.table(held_out, f"{comparison.best.law.title}, nats/token; the interval is for one run")
     report.heading("How sure?")
     report.figure(intervals(final, truth={"E": entropy}))
+    tick(0.6)
     report.table(final.table(digits=4), "95 % bootstrap over runs")
     report.heading("What to train next")
     report.figure(plan_figure(final, flops=np.geomspace(1e12, 1e15, 7)))
+    tick(0.8)
     report.table(plan.table(), "Ten times the largest budget of the sweep")
     report.heading("The fit card")
     for section, rows in final.card().sections.items():
