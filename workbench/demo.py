@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from workbench.fits.compare import Comparison, compare
+from workbench.fits.compare import DEFAULT_LAWS, Comparison, compare
 from workbench.fits.fit import fit
 from workbench.fits.result import Fit
 from workbench.progress import Progress
@@ -20,10 +20,8 @@ from workbench.runs.table import RunTable
 from workbench.shipped import sweep as shipped_sweep
 from workbench.units import human
 
-__all__ = ["LAWS", "demo", "fresh_probe"]
+__all__ = ["demo", "fresh_probe"]
 
-#: The laws compared: two rivals for size and data, one for compute alone, the null model, and the favourite.
-LAWS = ("chinchilla", "chinchilla_tied", "kaplan", "over_training", "power_constant", "constant")
 #: The runs that enter. Below about a thousand steps, and in the narrowest models, the loss is not yet on
 #: its power laws: this cut predicts the held-out runs ten times better than no cut (notebook 1 shows both).
 WHERE = "steps >= 1000 and width >= 8"
@@ -51,8 +49,8 @@ def demo(out: str | Path, *, seed: int = 0, say: Callable[[str], None] = print) 
     entropy = float(runs.attributes["entropy"])
     say(f"Loaded {runs}")
 
-    with Progress(f"Fitting and comparing {len(LAWS)} laws") as progress:
-        comparison = compare(runs, LAWS, where=WHERE, holdout=HELD_OUT, n=200, seed=seed, tick=progress)
+    with Progress(f"Fitting and comparing {len(DEFAULT_LAWS)} laws") as progress:
+        comparison = compare(runs, DEFAULT_LAWS, where=WHERE, holdout=HELD_OUT, n=200, seed=seed, tick=progress)
     say(str(comparison))
     chosen = comparison.best
     say("\nThe largest runs, predicted without having seen them:")

@@ -11,7 +11,16 @@ import math
 import re
 from dataclasses import dataclass
 
-__all__ = ["FLOPS_PER_PARAM_TOKEN", "QUANTITIES", "Quantity", "axis_title", "human", "parse_number", "quantity"]
+__all__ = [
+    "FLOPS_PER_PARAM_TOKEN",
+    "QUANTITIES",
+    "SCALES",
+    "Quantity",
+    "axis_title",
+    "human",
+    "parse_number",
+    "quantity",
+]
 
 #: Training FLOPs per parameter and token, forward and backward: the "6" of C = 6ND
 #: (Kaplan et al. 2020, arXiv 2001.08361, section 2.1).
@@ -169,6 +178,9 @@ _TABLE = (
 )
 
 QUANTITIES: dict[str, Quantity] = {q.name: q for q in _TABLE}
+
+#: Columns that stand for the scale of a run, in order of preference, where nobody says which.
+SCALES = ("flops", "tokens", "params", "steps")
 
 
 def quantity(name: str) -> Quantity:

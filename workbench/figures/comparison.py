@@ -11,11 +11,10 @@ from workbench.figures.data import embed, thin_rows
 from workbench.figures.style import ACCENT, CATEGORIES, GREY, INK, WIDTH, title
 from workbench.fits.compare import Comparison
 from workbench.fits.result import Fit
-from workbench.units import axis_title, human
+from workbench.units import SCALES, axis_title, human
 
 __all__ = ["comparison"]
 
-_SCALES = ("flops", "tokens", "params", "steps")
 _KINDS = ("fitted", "held out")
 _MARGIN = 160  # left of both plots, for the names of laws
 
@@ -64,7 +63,7 @@ def _errors(c: Comparison, law: str, name: str) -> pd.DataFrame:
     fitted = c.fits[law]
     own = pd.DataFrame({"run": fitted.points.frame["run"], "measured": fitted.points.y})
     own["predicted"] = fitted.law.predict(fitted.theta, fitted.points.x)
-    scale = next((s for s in _SCALES if s in fitted.points.frame), next(iter(fitted.points.columns.values())))
+    scale = next((s for s in SCALES if s in fitted.points.frame), next(iter(fitted.points.columns.values())))
     own["x"] = fitted.points.frame[scale].to_numpy(float)
     parts = [own.assign(kind="fitted")]
     if law in c.predictions:

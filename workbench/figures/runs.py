@@ -13,7 +13,7 @@ from workbench.figures.data import MOST_ROWS, embed, thin, thin_rows
 from workbench.figures.groups import Groups, group
 from workbench.figures.style import CATEGORIES, HEIGHT, INK, WIDTH, empty, spoken, title
 from workbench.runs.table import RunTable
-from workbench.units import axis_title, human, quantity
+from workbench.units import SCALES, axis_title, human, quantity
 
 __all__ = ["curves", "scatter"]
 
@@ -34,7 +34,7 @@ def scatter(runs: RunTable, x: str | None = None, y: str = "loss", color: str | 
         ValueError: no such column; the sentence lists the table's.
     """
     if x is None:
-        varied = [c for c in ("flops", "tokens", "params", "steps") if c in runs and runs[c].nunique() > 1]
+        varied = [c for c in SCALES if c in runs and runs[c].nunique() > 1]
         x = varied[0] if varied else "flops"
     frame = runs.frame
     for name in filter(None, (x, y, color)):

@@ -14,11 +14,9 @@ import pandas as pd
 from workbench.fits.result import Fit
 from workbench.fits.solver import solve
 from workbench.runs.table import RunTable
+from workbench.units import SCALES
 
 __all__ = ["cross_validate", "score", "split"]
-
-#: Columns that stand for scale, in order of preference.
-SCALES = ("flops", "tokens", "params", "steps")
 
 
 def split(runs: RunTable, holdout: Any) -> tuple[RunTable, RunTable, str]:

@@ -12,11 +12,9 @@ import pandas as pd
 
 from workbench.laws.base import Law
 from workbench.runs.table import RunTable
+from workbench.units import SCALES
 
 __all__ = ["Points", "check_target", "gather", "input_columns"]
-
-#: Scales a one-input law is fitted along when nobody says which, in order of preference.
-DEFAULT_SCALES = ("flops", "tokens", "params", "steps")
 
 
 @dataclass(frozen=True)
@@ -83,10 +81,10 @@ def input_columns(
         if given.quantity is not None:
             chosen[given.symbol] = given.quantity
         else:
-            scales = [c for c in DEFAULT_SCALES if c in available and runs.frame[c].nunique() > 1]
+            scales = [c for c in SCALES if c in available and runs.frame[c].nunique() > 1]
             if not scales:
                 raise ValueError(
-                    f"{law.name} needs a scale to run along, and none of {', '.join(DEFAULT_SCALES)} varies in this "
+                    f"{law.name} needs a scale to run along, and none of {', '.join(SCALES)} varies in this "
                     f"table; give x= one of {', '.join(available) or 'its columns (it has no numeric one)'}"
                 )
             chosen[given.symbol] = scales[0]

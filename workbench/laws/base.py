@@ -17,9 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from workbench.units import QUANTITIES, axis_title
-
-__all__ = ["Input", "Law", "Parameter", "get", "names"]
+__all__ = ["Input", "Law", "Parameter", "get", "names", "positive_least_squares"]
 
 
 @dataclass(frozen=True)
@@ -169,7 +167,7 @@ class Law:
                 unit[:, columns] = 0.0
                 unit[:, j] = 1.0
                 basis[:, k] = self.predict(unit, x) / y
-            theta[:, columns] = _positive_least_squares(basis)
+            theta[:, columns] = positive_least_squares(basis)
         return self.clip(theta)
 
     def clip(self, theta: np.ndarray) -> np.ndarray:
@@ -177,10 +175,6 @@ class Law:
         low = np.array([p.low if p.low > 0 or not p.log else TINY for p in self.parameters])
         high = np.array([min(p.high, HUGE) for p in self.parameters])
         return np.clip(np.nan_to_num(theta, nan=1.0), low, high)
-
-    def input_titles(self) -> list[str]:
-        """Axis titles of the inputs, for tables and figures."""
-        return [axis_title(i.quantity) if i.quantity else i.symbol for i in self.inputs]
 
     def _repr_html_(self) -> str:
         return f"<b>{self.title}</b> (<code>{self.name}</code>): $ {self.latex} $<br><small>{self.reference}</small>"
@@ -193,7 +187,7 @@ class Law:
 TINY, HUGE = 1e-30, 1e60
 
 
-def _positive_least_squares(basis: np.ndarray) -> np.ndarray:
+def positive_least_squares(basis: np.ndarray) -> np.ndarray:
     """Least squares of ``sum_k c_k basis[:, k] = 1`` for every row of the batch; negatives refitted away.
 
     Args:
@@ -267,7 +261,3 @@ def get(law: str | Law | type[Law]) -> Law:
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ValueError(f"no law is called {law!r}; {hint}the laws are {', '.join(names())}")
     return Law._registry[key]()
-
-
-for _quantity in ("params", "tokens", "flops"):  # the three every law file relies on
-    assert _quantity in QUANTITIES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from workbench.laws.base import Input, Law, Parameter, _positive_least_squares
+from workbench.laws.base import Input, Law, Parameter, positive_least_squares
 
 __all__ = ["KaplanJoint"]
 
@@ -42,7 +42,7 @@ class KaplanJoint(Law):
         scale = np.log(y) / alpha_d
         basis = np.exp(np.stack([-ratio * np.log(x["N"]) - scale, -np.log(x["D"]) - scale], axis=1))
         with np.errstate(all="ignore"):
-            power, d_c = _positive_least_squares(basis).T
+            power, d_c = positive_least_squares(basis).T
             n_c = power ** (1 / ratio[:, 0])
         theta[:, 0], theta[:, 1] = n_c, d_c
         return self.clip(theta)
