@@ -287,13 +287,17 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 
 def _laws(arguments: argparse.Namespace) -> None:
-    from workbench.laws import get, names
+    from workbench.laws import FAMILIES, get, names
 
     laws = [get(name) for name in names()]
     if arguments.json:
         _emit({"laws": [_law(law) for law in laws]})
         return
-    for law in laws:
+    shown = None
+    for law in sorted(laws, key=lambda law: FAMILIES.index(law.family) if law.family in FAMILIES else len(FAMILIES)):
+        if law.family != shown:
+            shown = law.family
+            print(f"{shown.upper()}\n")
         takes = ", ".join(f"{i.symbol} = {i.quantity or 'any scale'}" for i in law.inputs)
         print(f"{law.name:24} {law.title}\n{'':24} L = {law.latex}\n{'':24} {takes}; {law.reference}\n")
 
@@ -301,6 +305,7 @@ def _laws(arguments: argparse.Namespace) -> None:
 def _law(law) -> dict[str, Any]:
     return {
         "name": law.name,
+        "family": law.family,
         "title": law.title,
         "formula": law.latex,
         "inputs": [{"symbol": i.symbol, "quantity": i.quantity} for i in law.inputs],

@@ -102,6 +102,8 @@ _TABLE = (
             "num train tokens",
         ),
     ),
+    Quantity("params_trainable", "N_t", "", "Trainable parameters", ("learnable params",)),
+    Quantity("params_total", "N_tot", "", "Parameters, frozen ones included", ("all params", "params with frozen")),
     Quantity("unique_tokens", "U", "", "Unique tokens", ("unique tokens",)),
     Quantity("epochs", "", "", "Epochs", ("epoch", "num epochs", "n epochs")),
     Quantity(
@@ -148,6 +150,17 @@ _TABLE = (
         "context", "T", "tokens", "Context length", ("context length", "seq len", "sequence length", "block size")
     ),
     Quantity("vocab", "V", "", "Vocabulary size", ("vocab size", "vocabulary size")),
+    Quantity("experts", "E", "", "Experts", ("n experts", "num experts", "number of experts")),
+    Quantity("exponent_bits", "e", "bits", "Exponent bits", ("e bits", "ebits"), positive=False),
+    Quantity("mantissa_bits", "m", "bits", "Mantissa bits", ("m bits", "mbits"), positive=False),
+    Quantity("block_size_scale", "b", "", "Numbers sharing one scaling factor", ("scale block",)),
+    Quantity("critical_batch", "B_crit", "tokens", "Critical batch size", ("cbs", "critical batch size")),
+    Quantity("batch", "B", "examples", "Batch size in examples", ("batch size", "bs", "batch size sequences")),
+    Quantity("samples", "K", "", "Samples per problem", ("k", "n samples", "num samples", "attempts")),
+    Quantity("updates_per_data", "sigma", "", "Updates per environment step", ("utd", "utd ratio", "updates to data")),
+    Quantity("generations", "n", "", "Synthetic generations", ("generation",), positive=False),
+    Quantity("kept_fraction", "f", "", "Fraction of data kept", ("keep fraction", "kept")),
+    Quantity("weight_decay", "lambda", "", "Weight decay", ("wd",), positive=False),
     Quantity("precision", "", "", "Precision", ("dtype",), positive=False),
     Quantity("seed", "", "", "Seed", ("random seed", "rng seed"), positive=False),
     Quantity(

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 import workbench
-from workbench.fits.objective import Objective
-from workbench.fits.solver import Problem
+from workbench.engine.objective import Objective
+from workbench.engine.solver import Problem
 from workbench.laws import get
 
 SHARED = Path(__file__).parents[3] / "shared" / "runs"

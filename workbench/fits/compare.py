@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from workbench.engine.objective import Objective
 from workbench.fits.fit import Fit, fit
 from workbench.fits.holdout import cross_validate, score, split
-from workbench.fits.objective import Objective
 from workbench.fits.points import check_target, gather
 from workbench.late import late
 from workbench.laws.base import Law, get

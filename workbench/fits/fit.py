@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from workbench.fits.objective import Objective
+from workbench.engine.objective import Objective
+from workbench.engine.search import STARTS, search
+from workbench.engine.solver import Problem
 from workbench.fits.points import gather
 from workbench.fits.result import Fit
-from workbench.fits.search import STARTS, search
-from workbench.fits.solver import Problem
 from workbench.laws.base import Law, get
 from workbench.runs.load import load
 
@@ -46,7 +46,7 @@ def fit(
         where: only runs that satisfy this expression (``"flops > 1e18 and loss < 4"``).
         fixed: parameters held at a value, e.g. ``{"E": 1.69}``.
         tied: parameters kept equal to another, e.g. ``{"beta": "alpha"}``.
-        objective: what is summed over runs; `workbench.fits.objective.OBJECTIVES` lists the names.
+        objective: what is summed over runs; `workbench.engine.objective.OBJECTIVES` lists the names.
         delta: where Huber's loss turns linear.
         weights: column or array with one weight per run.
         cluster: column whose equal values are resampled together in the bootstrap; default each run alone.

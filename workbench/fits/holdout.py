@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from workbench.engine.solver import solve
 from workbench.fits.result import Fit
-from workbench.fits.solver import solve
 from workbench.runs.table import RunTable
 from workbench.units import SCALES
 

@@ -13,9 +13,10 @@ import numpy as np
 from scipy.stats import f as f_distribution
 from scipy.stats import t as t_distribution
 
-from workbench.fits.solver import Problem, solve
+from workbench.engine.covariance import covariance
+from workbench.engine.solver import Problem, solve
 
-__all__ = ["Profile", "bootstrap", "covariance", "profile", "profile_interval", "resample"]
+__all__ = ["Profile", "bootstrap", "profile", "profile_interval", "resample", "t_quantile"]
 
 
 def resample(cluster: np.ndarray, weights: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -56,26 +57,6 @@ def bootstrap(
     # A billionth of the objective is a thousandth of a standard error.
     solution = solve(problem, np.repeat(theta[None], n, axis=0), w, warm=True, tolerance=1e-9, tick=tick)
     return solution.theta, solution.converged
-
-
-def covariance(problem: Problem, theta: np.ndarray) -> np.ndarray:
-    """Covariance ``[F, F]`` of the free coordinates from the Jacobian at the optimum.
-
-    ``m2 / slope^2 (J^T W J)^-1`` with the moments of `Objective.noise`; for squares the usual
-    least-squares covariance. Huge where the Jacobian is singular.
-    """
-    r, jac = problem.jacobian(problem.to_z(theta[None]))
-    m2, slope = problem.objective.noise(r[0], problem.weights, len(problem.free), problem.objective.zone(problem.y))
-    information = (jac[0] * problem.weights) @ jac[0].T
-    scale = np.sqrt(np.maximum(np.diag(information), 1e-300))
-    scaled = information / np.outer(scale, scale)
-    values, vectors = np.linalg.eigh(scaled)
-    if values.size and values[0] < 1e-13 * values[-1]:
-        with np.errstate(divide="ignore"):
-            inverse = vectors @ np.diag(1 / np.maximum(values, 1e-300)) @ vectors.T
-    else:
-        inverse = vectors @ np.diag(1 / values) @ vectors.T
-    return m2 / slope**2 * inverse / np.outer(scale, scale)
 
 
 def t_quantile(level: float, degrees: int) -> float:

@@ -141,10 +141,12 @@ def gather(
     leave_out(~np.isfinite(target), f"{y} is missing or not finite")
     if positive:
         leave_out(np.isfinite(target) & (target <= 0), f"{y} is not positive, and the objective takes its logarithm")
-    for column in columns.values():
+    for given in law.inputs:
+        column = columns[given.symbol]
         values = frame[column].to_numpy(float)
         leave_out(~np.isfinite(values), f"{column} is missing or not finite")
-        leave_out(np.isfinite(values) & (values <= 0), f"{column} is not positive")
+        bad = values < 0 if given.zero else values <= 0
+        leave_out(np.isfinite(values) & bad, f"{column} is {'negative' if given.zero else 'not positive'}")
     leave_out(w <= 0, "weight 0")
     keep = (reason == "").to_numpy()
     left_out = dict(zip(frame["run"][~keep].astype(str), reason[~keep], strict=True))

@@ -73,8 +73,10 @@ def _inputs(fit: Fit, at: Any) -> dict[str, np.ndarray]:
             x[symbol] = np.atleast_1d(np.asarray(value, dtype=float))
         except (TypeError, ValueError):
             raise ValueError(f"{column} is {value!r}; give a number or an array of numbers") from None
-        if not (x[symbol] > 0).all():
-            raise ValueError(f"{column} must be positive everywhere to predict, got {np.min(x[symbol])!r}")
+        zero = next(i.zero for i in fit.law.inputs if i.symbol == symbol)
+        if not ((x[symbol] >= 0) if zero else (x[symbol] > 0)).all():
+            wanted = "zero or positive" if zero else "positive"
+            raise ValueError(f"{column} must be {wanted} everywhere to predict, got {np.min(x[symbol])!r}")
     shape = np.broadcast_shapes(*(v.shape for v in x.values()))
     return {s: np.broadcast_to(v, shape) for s, v in x.items()}
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from workbench.engine.diagnostics import Diagnostics
+from workbench.engine.search import search
+from workbench.engine.solver import Problem
 from workbench.fits import intervals as _intervals
 from workbench.fits import predict as _predict
-from workbench.fits.diagnostics import Diagnostics
 from workbench.fits.points import Points
-from workbench.fits.search import search
-from workbench.fits.solver import Problem
 from workbench.late import late
 from workbench.laws.base import Law
 from workbench.runs.table import RunTable

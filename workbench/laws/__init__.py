@@ -1,5 +1,5 @@
-"""Scaling laws: one law or one family a file. A new file here is a new law; nothing else is edited."""
+"""Scaling laws: a folder a family, one law or a few siblings a file. A new file is a new law; no other changes."""
 
-from workbench.laws.base import Input, Law, Parameter, get, names
+from workbench.laws.base import FAMILIES, Input, Law, Parameter, get, names
 
-__all__ = ["Input", "Law", "Parameter", "get", "names"]
+__all__ = ["FAMILIES", "Input", "Law", "Parameter", "get", "names"]

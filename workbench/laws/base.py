@@ -2,7 +2,7 @@
 
 A law is mathematics only. Its `formula` is written with plain numpy operations on one input array and
 one scalar per parameter; the workbench calls it with whole batches of parameter vectors and
-differentiates it (`workbench.fit.dual`), so an author writes neither loops nor gradients.
+differentiates it (`workbench.engine.dual`), so an author writes neither loops nor gradients.
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-__all__ = ["Input", "Law", "Parameter", "get", "names", "positive_least_squares"]
+__all__ = ["FAMILIES", "Input", "Law", "Parameter", "get", "names", "positive_least_squares"]
+
+
+#: Families of laws in reading order; each is a folder.
+FAMILIES = ("scale", "data", "schedules", "hyperparameters", "architecture", "tasks", "shapes")
 
 
 @dataclass(frozen=True)
@@ -28,10 +32,13 @@ class Input:
         symbol: its name in `Law.formula`, e.g. ``N``.
         quantity: the canonical column it is taken from, e.g. ``params``; None where any scale will do
             (the person fitting says which, with ``x=``).
+        zero: whether the value 0 means something, as for mantissa bits or generations; every other input
+            must be positive.
     """
 
     symbol: str
     quantity: str | None = None
+    zero: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,10 @@ class Law:
         parameters: free parameters, in order.
         linear: symbols in which the formula is linear when the others are held; starting values for
             them are solved for instead of drawn.
-        floor: symbol of the parameter the law tends to as every input grows, None if it tends to 0.
+        trend: ``falls`` or ``rises`` if the law does so as all its inputs grow together, else empty.
+        floor: symbol of the parameter the law tends to as every input grows; None if a falling law tends
+            to 0, or if there is no such limit.
+        cost: numbers computed for one point, where that is more than a few; batches shrink accordingly.
         latex: the formula.
         reference: paper and equation.
     """
@@ -85,7 +95,9 @@ class Law:
     inputs: ClassVar[tuple[Input, ...]]
     parameters: ClassVar[tuple[Parameter, ...]]
     linear: ClassVar[tuple[str, ...]] = ()
+    trend: ClassVar[str] = "falls"
     floor: ClassVar[str | None] = None
+    cost: ClassVar[int] = 1
     latex: ClassVar[str]
     reference: ClassVar[str]
 
@@ -105,6 +117,12 @@ class Law:
     def formula(*args):
         """The law itself: inputs, then parameters, in the declared order; numpy operations only."""
         raise TypeError("a law needs a formula; see CONTRIBUTING.md for a ten-line example")
+
+    @property
+    def family(self) -> str:
+        """The family of the law, which is the folder its file lies in; ``other`` outside this package."""
+        path = type(self).__module__.split(".")
+        return path[2] if path[:2] == ["workbench", "laws"] and len(path) > 3 else "other"
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -226,11 +244,11 @@ def _take(mapping: Mapping[str, Any], symbol: str, law: Law, what: str) -> Any:
 
 @cache
 def _load_all() -> None:
-    """Import every module of this package once, so that its laws register."""
+    """Import every module of this package and its families once, so that their laws register."""
     import workbench.laws as package
 
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{module.name}")
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        importlib.import_module(module.name)
 
 
 def names() -> list[str]:

@@ -6,7 +6,7 @@ import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 
-from workbench.fits.objective import OBJECTIVES
+from workbench.engine.objective import OBJECTIVES
 from workbench.fits.points import input_columns
 from workbench.laws.base import Law, get, names
 from workbench.runs.table import RunTable

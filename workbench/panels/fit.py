@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from workbench import figures
+from workbench.engine.objective import OBJECTIVES
 from workbench.fits.fit import fit as fit_law
-from workbench.fits.objective import OBJECTIVES
 from workbench.fits.result import Fit
 from workbench.laws.base import get
 from workbench.panels.base import Panel, guarded

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench.fits.dual import value_and_tangents
+from workbench.engine.dual import value_and_tangents
 from workbench.fits.fit import fit
 from workbench.laws.base import Law, get, names
 from workbench.units import QUANTITIES
@@ -34,6 +34,7 @@ class LawContract:
         grid: input symbol -> design values; the points of the test are all their combinations.
         noise: standard deviation of the multiplicative noise in the noisy test.
         tolerance: relative error allowed in parameters recovered from noiseless data.
+        far: input symbol -> value to look for the floor at, where 1e150 or 1e300 is not sensible.
     """
 
     law: ClassVar[str]
@@ -41,6 +42,7 @@ class LawContract:
     grid: ClassVar[Mapping[str, np.ndarray]]
     noise: ClassVar[float] = 0.003
     tolerance: ClassVar[float] = 1e-4
+    far: ClassVar[Mapping[str, float]] = {}
 
     @pytest.fixture
     def subject(self) -> Law:
@@ -90,17 +92,21 @@ class LawContract:
         assert batch.shape == (2, 3, n)
         np.testing.assert_array_equal(batch, np.broadcast_to(one, batch.shape))
 
-    def test_prediction_is_positive_and_falls_with_scale(self, subject, points):
+    def test_prediction_is_positive_and_follows_its_trend(self, subject, points):
         values = subject.predict(self.truth, points)
         assert np.isfinite(values).all() and (values > 0).all()
+        assert subject.trend in {"falls", "rises", ""}
         corner = {i.symbol: np.array([self.grid[i.symbol].min(), self.grid[i.symbol].max()]) for i in subject.inputs}
         low, high = subject.predict(self.truth, corner)
-        assert high <= low
+        assert {"falls": high <= low, "rises": high >= low, "": True}[subject.trend]
 
     def test_tends_to_its_floor(self, subject):
+        if subject.floor is None and subject.trend != "falls":
+            pytest.skip("claims no limit")
         far = {i.symbol: np.array([1e300 if len(subject.inputs) == 1 else 1e150]) for i in subject.inputs}
         if "tokens_per_param" in {i.quantity for i in subject.inputs}:
             far = {i.symbol: np.array([1e300 if i.quantity == "flops" else 20.0]) for i in subject.inputs}
+        far.update({symbol: np.array([float(value)]) for symbol, value in self.far.items()})
         limit = self.truth[subject.floor] if subject.floor else 0.0
         with np.errstate(all="ignore"):
             assert subject.predict(self.truth, far)[0] == pytest.approx(limit, abs=1e-3)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from workbench.fits.absolute import least_absolute
-from workbench.fits.diagnostics import Diagnostics, diagnose
-from workbench.fits.solver import Problem, solve
+from workbench.engine.absolute import least_absolute
+from workbench.engine.diagnostics import Diagnostics, diagnose
+from workbench.engine.solver import Problem, solve
 
 __all__ = ["STARTS", "WALKED", "search"]
 

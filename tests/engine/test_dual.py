@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.fits.dual import value_and_tangents
+from workbench.engine.dual import value_and_tangents
 
 X = np.array([0.3, 1.0, 2.5, 40.0])
 

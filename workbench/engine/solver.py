@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from workbench.fits.dual import value_and_tangents
-from workbench.fits.objective import Objective, huber
+from workbench.engine.dual import value_and_tangents
+from workbench.engine.objective import Objective, huber
 from workbench.laws.base import HUGE, TINY, Law
 
 __all__ = ["Problem", "Solution", "solve"]
@@ -110,8 +110,9 @@ class Problem:
         w = self.weights if weights is None else weights
         out = np.empty(theta.shape[0])
         with np.errstate(all="ignore"):
-            for begin in range(0, theta.shape[0], 4 * CHUNK):
-                part = slice(begin, begin + 4 * CHUNK)
+            size = max(4 * CHUNK // self.law.cost, 1)
+            for begin in range(0, theta.shape[0], size):
+                part = slice(begin, begin + size)
                 loss = self.objective.loss(self.residuals(theta[part]))
                 wp = w if w.ndim == 1 else w[part]
                 out[part] = np.where(wp > 0, wp * loss, 0.0).sum(-1)
@@ -223,7 +224,7 @@ def _descend(
     if f == 0:
         return ends, gradient, converged, steps
 
-    place = np.arange(min(CHUNK, k))  # which start each place of the batch holds
+    place = np.arange(min(max(CHUNK // problem.law.cost, 1), k))  # which start each place of the batch holds
     waiting = place.size
     target = starts[place]
     here, downhill = target.copy(), np.ones(place.size, dtype=bool)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, special, stats
 
-from workbench.fits.objective import Objective
+from workbench.engine.objective import Objective
 
 R = np.random.default_rng(0).normal(0, 0.02, 300)
 ONES, Y = np.ones(300), np.exp(np.random.default_rng(1).normal(1, 0.3, 300))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import linprog
 
-from workbench.fits.solver import Problem
+from workbench.engine.solver import Problem
 
 __all__ = ["least_absolute"]
 

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from workbench.fits.intervals import covariance
-from workbench.fits.solver import Problem, Solution
+from workbench.engine.covariance import covariance
+from workbench.engine.solver import Problem, Solution
 
 __all__ = ["Diagnostics", "diagnose"]
 

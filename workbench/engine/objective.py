@@ -27,7 +27,7 @@ OBJECTIVES = {
 }
 
 #: The absolute loss is first fitted as a Huber loss whose quadratic zone is this fraction of the data's
-#: spread; `workbench.fits.absolute` then goes from there to the exact optimum.
+#: spread; `workbench.engine.absolute` then goes from there to the exact optimum.
 ABSOLUTE_ZONE = 1e-3
 #: Ratio of neighbouring zones on the way to a narrow one.
 RUNG = 10.0

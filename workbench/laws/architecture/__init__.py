@@ -1,0 +1,1 @@
+"""Routing, precision and shape of the model."""

@@ -1,0 +1,1 @@
+"""Best learning rate, best batch size and critical batch size against scale."""

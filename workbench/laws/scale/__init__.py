@@ -1,0 +1,1 @@
+"""Loss in parameters, tokens, compute and steps."""

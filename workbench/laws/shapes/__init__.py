@@ -1,0 +1,1 @@
+"""Shapes that are no single power law, and the null models."""

@@ -1,0 +1,1 @@
+"""Task scores: from loss, from size, from the number of samples."""
