@@ -47,8 +47,32 @@ def test_every_field_enters_the_id():
     }  # fmt: skip
     fields = set(Probe().to_dict()) - {"schema", "task", "model"}
     assert fields == set(changes)
+    changes["eval_spacing"] = "linear"
     ids = {Probe().replace(**{name: value}).id for name, value in changes.items()}
     assert len(ids | {Probe().id}) == len(changes) + 1
+
+
+def test_a_younger_field_leaves_the_ids_of_older_probes_alone():
+    assert "table" not in Probe().to_dict()
+    shaped = [Probe(schedule="table", table=((0, 1), (1, end))) for end in (0, 0.5)]
+    assert len({p.id for p in shaped} | {Probe().id}) == 3
+    assert all(Probe.from_json(p.to_json()) == p for p in shaped)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "sentence"),
+    [
+        ({"table": ((0, 1), (1, 0))}, ValueError, "together"),
+        ({"schedule": "table"}, ValueError, "together"),
+        ({"schedule": "table", "table": ((0, 1), (0.5, 0))}, ValueError, "from share 0 to share 1"),
+        ({"schedule": "table", "table": ((0, 1), (0.7, 1), (0.5, 0), (1, 0))}, ValueError, "from share 0"),
+        ({"schedule": "table", "table": ((0, -1), (1, 0))}, ValueError, "multiplier"),
+        ({"schedule": "table", "table": 3}, TypeError, "pairs"),
+    ],
+)
+def test_a_table_that_is_none_is_refused(change, error, sentence):
+    with pytest.raises(error, match=sentence):
+        Probe(**change)
 
 
 def test_numbers_of_other_types_give_the_same_probe():

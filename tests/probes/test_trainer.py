@@ -148,6 +148,26 @@ def test_a_sweep_comes_back_in_its_order():
     assert train_sweep(sweep, "cpu", should_stop=lambda: True) == [None] * 4
 
 
+def test_a_table_is_followed_line_by_line_with_jumps():
+    corners = ((0, 1), (0.5, 1), (0.5, 0.4), (1, 0))
+    probe = Probe(tokens=1024 * 10, warmup=0.2, schedule="table", table=corners)
+    # Two steps of warm-up, then shares 0, 1/8, ... 7/8 of the rest: the jump holds from share 1/2 on.
+    rest = [1, 1, 1, 1, 0.4, 0.3, 0.2, 0.1]
+    assert multipliers(probe).tolist() == pytest.approx([0.5, 1.0, *rest])
+
+
+def test_tables_repeat_the_named_schedules():
+    linear = Probe(tokens=1024 * 40, schedule="linear")
+    as_table = linear.replace(schedule="table", table=((0, 1), (1, 0)))
+    np.testing.assert_allclose(multipliers(as_table), multipliers(linear), rtol=1e-12)
+
+
+def test_evaluations_are_spaced_as_asked():
+    probe = Probe(tokens=1024 * 100, evals=5, eval_spacing="linear")
+    assert eval_steps(probe) == [0, 20, 40, 60, 80, 100]
+    assert eval_steps(probe.replace(evals=1)) == [0, 100]
+
+
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
 def test_schedules_by_hand(schedule):
     probe = Probe(tokens=1024 * 10, warmup=0.2, schedule=schedule)

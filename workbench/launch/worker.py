@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,7 @@ def run(
         TypeError, ValueError: `sweep` holds something else than probes, none, or one twice.
     """
     probes = Sweep((sweep,) if isinstance(sweep, Probe) else tuple(sweep))
-    folders = {p.id: RunFolder.create(root, p.id, asdict(p)) for p in probes}
+    folders = {p.id: RunFolder.create(root, p.id, _spec(p)) for p in probes}
     waiting = tuple(p for p in probes if not _finished(folders[p.id]))
     done, total = 0, sum(p.tokens for p in waiting)
     for positions in Sweep(waiting).buckets() if waiting else ():
@@ -65,6 +64,10 @@ def run(
     if tick is not None:
         tick(1.0, "")
     return load([folders[p.id].path for p in probes])
+
+
+def _spec(probe: Probe) -> dict[str, Any]:
+    return {key: value for key, value in probe.to_dict().items() if key != "schema"}
 
 
 def _finished(folder: RunFolder) -> bool:

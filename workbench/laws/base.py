@@ -275,7 +275,7 @@ def get(law: str | Law | type[Law]) -> Law:
     _load_all()
     key = law.strip().lower().replace("-", "_").replace(" ", "_")
     if key not in Law._registry:
-        near = difflib.get_close_matches(key, Law._registry, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"no law is called {law!r}; {hint}the laws are {', '.join(names())}")
+        near = difflib.get_close_matches(key, Law._registry, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+        raise ValueError(f"no law is called {law!r}; {hint}`workbench laws` lists all {len(Law._registry)} of them")
     return Law._registry[key]()

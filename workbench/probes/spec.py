@@ -20,7 +20,8 @@ SCHEMA = 1
 _CHOICES = {
     "task": ("bigram",),
     "model": ("transformer",),
-    "schedule": ("linear", "cosine", "constant"),
+    "schedule": ("linear", "cosine", "constant", "table"),
+    "eval_spacing": ("log", "linear"),
     "precision": ("fp32", "tf32", "bf16"),
 }
 
@@ -49,6 +50,11 @@ _RANGES = {
 }
 
 
+#: Fields younger than schema 1. They enter the JSON, and so the id, only where they differ from the default:
+#: the id of a probe that does not use them is what it always was.
+_LATER = ("table", "eval_spacing")
+
+
 @dataclass(frozen=True)
 class Probe:
     """One small training run: task, model, training and seed, validated at construction.
@@ -65,14 +71,17 @@ class Probe:
         batch_tokens: tokens per optimizer step; a whole number of contexts.
         lr: peak learning rate of AdamW.
         warmup: fraction of all steps in which the learning rate rises linearly from 0.
-        schedule: after the warm-up ``linear`` or ``cosine`` decay to 0, or ``constant``.
+        schedule: after the warm-up ``linear`` or ``cosine`` decay to 0, ``constant``, or the ``table``.
+        table: for ``schedule="table"``, corners ``(share of the steps after the warm-up, multiplier of lr)``
+            joined by straight lines, from share 0 to share 1; a share given twice is a jump.
         weight_decay: decoupled decay per unit of learning rate (Loshchilov & Hutter, arXiv 1711.05101).
         beta1, beta2, eps: AdamW's.
         clip: largest L2 norm of the gradient, or None.
         seed: draws the initial weights and the training stream, whatever the shape of the model, so
             probes that share a seed read the same text in the same order.
         precision: of matrix products: ``fp32`` exact, ``tf32``, or ``bf16`` inputs from fp32 master weights.
-        evals: evaluation points, log-spaced in steps and ending with the last; step 0 comes in addition.
+        evals: evaluation points, ending with the last step; step 0 comes in addition.
+        eval_spacing: whether they are ``log`` or ``linear`` in steps.
 
     Raises:
         TypeError: a field has the wrong type.
@@ -103,10 +112,17 @@ class Probe:
     seed: int = 0
     precision: str = "fp32"
     evals: int = 12
+    table: tuple[tuple[float, float], ...] | None = None
+    eval_spacing: str = "log"
 
     def __post_init__(self) -> None:
         for field in fields(self):
             object.__setattr__(self, field.name, _checked(field.name, field.type, getattr(self, field.name)))
+        if (self.table is not None) != (self.schedule == "table"):
+            raise ValueError(
+                f"schedule={self.schedule!r} and table={self.table!r} do not fit together; "
+                'give table= its corners together with schedule="table", and neither alone.'
+            )
         if self.width % self.heads:
             raise ValueError(
                 f"width={self.width} is not a multiple of heads={self.heads}; choose heads that divide it."
@@ -162,7 +178,8 @@ class Probe:
         return replace(self, **changes)
 
     def to_dict(self) -> dict:
-        return {"schema": SCHEMA, **asdict(self)}
+        later = {f.name for f in fields(self) if f.name in _LATER and getattr(self, f.name) == f.default}
+        return {"schema": SCHEMA, **{k: v for k, v in asdict(self).items() if k not in later}}
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces, schema version included."""
@@ -187,7 +204,7 @@ class Probe:
 
 _FIELDS = tuple(field.name for field in fields(Probe))
 _SHAPE = ("task", "vocab", "model", "width", "depth", "heads", "context", "mlp_ratio", "tokens", "batch_tokens")
-_SHAPE += ("precision", "evals")
+_SHAPE += ("precision", "evals", "eval_spacing")
 
 
 @dataclass(frozen=True)
@@ -268,6 +285,8 @@ def _checked(name: str, annotation: str, value: object) -> object:
         return value
     if value is None and "None" in annotation:
         return None
+    if name == "table":
+        return _corners(value)
     kind = "a whole number" if annotation == "int" else "a number"
     if isinstance(value, bool | str) or not hasattr(value, "__float__"):
         raise TypeError(f"{name}={value!r} is not {kind}.")
@@ -279,6 +298,20 @@ def _checked(name: str, annotation: str, value: object) -> object:
         raise ValueError(f"{name}={value!r} is out of range; it must lie between {low} and {high}.")
     # numpy scalars and 2e5 become plain numbers here, so equal probes have equal JSON and equal ids
     return int(value) if annotation == "int" else number
+
+
+def _corners(value: object) -> tuple[tuple[float, float], ...]:
+    """The corners of a schedule as plain floats, or one sentence about what is wrong with them."""
+    try:
+        corners = tuple((float(share), float(multiplier)) for share, multiplier in value)
+    except (TypeError, ValueError):
+        raise TypeError(f"table={value!r} is not a list of (share of steps, multiplier) pairs.") from None
+    shares, multipliers = [c[0] for c in corners], [c[1] for c in corners]
+    if len(corners) < 2 or shares != sorted(shares) or (shares[0], shares[-1]) != (0.0, 1.0):
+        raise ValueError(f"table={value!r} must rise from share 0 to share 1 in at least two corners.")
+    if not all(math.isfinite(m) and 0 <= m <= 100 for m in multipliers):
+        raise ValueError(f"table={value!r} has a multiplier outside 0 to 100.")
+    return corners
 
 
 def _nearest(value: int, unit: int) -> int:

@@ -27,8 +27,11 @@ _TICK = 0.1
 
 
 def eval_steps(probe: Probe) -> list[int]:
-    """Steps after which the probe is evaluated: 0, and `evals` log-spaced ones that end with the last."""
-    points = np.geomspace(1, probe.steps, probe.evals) if probe.evals > 1 else [probe.steps]
+    """Steps after which the probe is evaluated: 0, and `evals` spaced ones that end with the last."""
+    spaced = np.geomspace(1, probe.steps, probe.evals)
+    if probe.eval_spacing == "linear":
+        spaced = np.linspace(0, probe.steps, probe.evals + 1)[1:]
+    points = spaced if probe.evals > 1 else [probe.steps]
     return [0, *sorted({round(point) for point in points})]
 
 
