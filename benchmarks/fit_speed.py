@@ -21,6 +21,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -132,6 +133,15 @@ def main() -> None:
     run = fitted.points.frame["run"].iloc[17]
     refit = statistics.median(timed(lambda: fitted.without(run))[0] for _ in range(15))
     row("refit after dropping a point", refit, "goal: under 0.050 s")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "runs.csv"
+        wide = {
+            name: 10 ** np.random.default_rng(0).uniform(6, 9, 1000) for name in ("params", "tokens", "loss", *"ab")
+        }
+        pd.DataFrame(wide).to_csv(path, index=False)
+        seconds = min(timed(lambda: workbench.load(path))[0] for _ in range(5))
+        plain = min(timed(lambda: pd.read_csv(path))[0] for _ in range(5))
+    row("load 1000 runs from CSV", seconds, f"pandas.read_csv alone: {plain:.4f} s")
     code = "import sys, time; t = time.perf_counter(); import workbench; t = time.perf_counter() - t"
     code += "; print(t, 'torch' in sys.modules)"
     runs = [

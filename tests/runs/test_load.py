@@ -1,7 +1,5 @@
 """`load`: ids, checkpoints, derivations, marks, and input that is wrong."""
 
-import time
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -286,17 +284,3 @@ def test_values_survive_load_and_csv(tmp_path_factory, rows):
     again = load(table.to_csv(tmp_path_factory.mktemp("csv") / "t.csv"))
     pd.testing.assert_frame_equal(again.frame, table.frame, check_exact=True)
     assert table["params"].tolist() == frame["params"].tolist()
-
-
-def test_a_thousand_rows_load_fast(tmp_path):
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame(10 ** rng.uniform(6, 9, (1000, 10)), columns=["params", "tokens", "loss", *"abefghi"])
-    path = tmp_path / "t.csv"
-    frame.to_csv(path, index=False)
-    load(path)
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        load(path)
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.1

@@ -65,6 +65,12 @@ class Card:
         """Items nobody has stated."""
         return [item for rows in self.sections.values() for item, value in rows if value == NOT_STATED]
 
+    def ask(self) -> str:
+        """The call that answers what nobody has stated, to be filled in once; empty if nothing is missing."""
+        keys = [key for key, question in QUESTIONS.items() if question in self.missing]
+        lines = [f'    {key}="...",  # {QUESTIONS[key]}' for key in keys]
+        return "\n".join(["runs = runs.state(", *lines, ")"]) if keys else ""
+
     def to_dict(self) -> dict:
         """The card as JSON types."""
         return {
@@ -82,6 +88,8 @@ class Card:
         for section, rows in self.sections.items():
             lines.append(section)
             lines += [f"  {item}: {value}" for item, value in rows]
+        if self.missing:
+            lines += ["", "State what is missing once, and it is kept beside the runs:", self.ask()]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -97,6 +105,11 @@ class Card:
             missing = sum(v == NOT_STATED for _, v in rows)
             note = f" — {missing} not stated" if missing else ""
             sections += f"<details><summary>{escape(section)}{note}</summary><table>{cells}</table></details>"
+        if self.missing:
+            sections += (
+                "<details><summary>State what is missing once, and it is kept beside the runs</summary>"
+                f"<pre>{escape(self.ask())}</pre></details>"
+            )
         return (
             f"<div class='wb-card'><b>{escape(self.title)}</b><div>$L = {escape(self.formula)}$</div>{table}"
             f"<ul style='list-style:none;padding-left:0'>{warnings}</ul>{sections}</div>"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from workbench.runs import checks
+from workbench.runs import checks, statements
 from workbench.runs.columns import TEXT, check_columns, claimed, nearest
 from workbench.runs.curves import Curves
 from workbench.runs.interpret import Part, interpret, unreadable
@@ -49,7 +52,17 @@ def load(source: Any, columns: Mapping[str, Any] | None = None, *, name: str = "
     if len(sources) == 1 and sources[0].error is not None:
         raise LoadError(f"cannot read {sources[0].path!r}: {sources[0].error}")
     _check_headers(sources, decided)
-    return _assemble(_parts(sources, decided), sources, messages)
+    table = _assemble(_parts(sources, decided), sources, messages)
+    origin = Path(os.fspath(source)).expanduser() if isinstance(source, str | os.PathLike) else None
+    if origin is None or not origin.exists():  # a frame, a list or a pattern is no one place
+        return table
+    said, trouble = statements.read(origin)
+    return replace(
+        table,
+        origin=str(origin),
+        attributes={**table.attributes, **said},
+        messages=(*table.messages, *trouble),
+    )
 
 
 def _check_headers(sources: list[Source], decided: Mapping[str, Any]) -> None:

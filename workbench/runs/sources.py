@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from workbench.runs import statements
 from workbench.runs.columns import nearest
 from workbench.runs.readers.base import LoadError, Log, Reader, find, readers
 from workbench.runs.table import RunTable
@@ -140,7 +141,7 @@ def _below(folder: Path) -> tuple[list[Path], list[str]]:
         folders.sort()
         for name in sorted(names):
             path = here / name
-            if name.startswith(".") or not path.is_file():
+            if name.startswith(".") or name.endswith(statements.SUFFIX) or not path.is_file():
                 continue
             if _expected(path) or _known(path):
                 files.append(path)

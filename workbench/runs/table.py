@@ -16,6 +16,7 @@ import pandas as pd
 
 from workbench.files import write_whole
 from workbench.late import late
+from workbench.runs import statements
 from workbench.runs.columns import TEXT, nearest
 from workbench.runs.curves import Curves
 from workbench.units import QUANTITIES, quantity
@@ -37,6 +38,7 @@ class RunTable:
         sources: paths the runs were read from.
         curves: run id -> frame with `step` and metrics, for the runs that logged a curve.
         attributes: free statements about these runs, e.g. answers for a fit's card.
+        origin: the one file or folder they were loaded from, empty where there is none.
     """
 
     frame: pd.DataFrame
@@ -46,6 +48,7 @@ class RunTable:
     sources: tuple[str, ...] = ()
     curves: Mapping[str, pd.DataFrame] = field(default_factory=Curves)
     attributes: dict[str, Any] = field(default_factory=dict)
+    origin: str = ""
 
     plot = late("workbench.figures.runs:scatter", "One point a run, as an Altair chart.")
 
@@ -163,6 +166,28 @@ class RunTable:
     def with_attributes(self, **attributes: Any) -> RunTable:
         """The table with statements about its runs added or replaced."""
         return replace(self, attributes={**self.attributes, **attributes})
+
+    def state(self, **answers: Any) -> RunTable:
+        """A table with statements about its runs, which are also kept beside what it was loaded from.
+
+        The questions are those of a fit's card (`workbench.fits.card.QUESTIONS`); other names are kept too.
+        Asked once: the next `workbench.load` of the same path finds the answers.
+
+        Args:
+            **answers: name -> text or number; None takes a statement back.
+
+        Raises:
+            OSError: the answers cannot be written there.
+            ValueError: the runs come from no one path, or an answer is no text or number.
+        """
+        if not self.origin:
+            raise ValueError(
+                "these runs were not loaded from one file or folder, so there is no place to keep statements; "
+                "use with_attributes(...), or save them with to_csv and load that"
+            )
+        statements.write(self.origin, answers)
+        merged = {**self.attributes, **answers}
+        return replace(self, attributes={k: v for k, v in merged.items() if v is not None})
 
     def to_csv(self, path: str | os.PathLike) -> Path:
         """Write the frame under its canonical names; `load` reads the same values back.
