@@ -69,3 +69,12 @@ def test_wrong_type_of_runs():
     with pytest.raises((TypeError, ValueError, OSError)):
         workbench.fit(3.14, "chinchilla")
     assert isinstance(GOOD, pd.DataFrame)
+
+
+@pytest.mark.parametrize("law", ["power_constant", "exponential", "threshold"])
+def test_values_of_exactly_zero_can_be_fitted_in_linear_space(law):
+    """Accuracies before a model has learned anything are 0."""
+    x = np.geomspace(1e3, 1e6, 24)
+    y = np.where(x < 2e4, 0.0, np.minimum(1.0, np.log(x / 2e4) / 3 + 0.1))
+    fitted = workbench.fit(pd.DataFrame({"flops": x, "accuracy": y}), law, y="accuracy", objective="mse")
+    assert np.isfinite(fitted.value) and fitted.n_runs == 24

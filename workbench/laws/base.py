@@ -180,11 +180,14 @@ class Law:
         if self.linear:
             columns = [self.symbols.index(s) for s in self.linear]
             basis = np.empty((n, len(columns), y.size))
+            # An accuracy of exactly 0 has no relative error; it counts like the smallest value there is.
+            sizes = np.abs(y[y != 0])
+            scale = np.where(y == 0, sizes.min() if sizes.size else 1.0, y)
             for k, j in enumerate(columns):
                 unit = theta.copy()
                 unit[:, columns] = 0.0
                 unit[:, j] = 1.0
-                basis[:, k] = self.predict(unit, x) / y
+                basis[:, k] = self.predict(unit, x) / scale
             theta[:, columns] = positive_least_squares(basis)
         return self.clip(theta)
 
