@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from workbench.engine.dual import value_and_tangents
 
 X = np.array([0.3, 1.0, 2.5, 40.0])
+#: Seven terms in four sums, as many as X has points.
+TERMS = np.array([0.1, 0.5, 1.0, 1.5, 0.3, 2.0, 0.7])
 
 FORMULAS = {
     "add and subtract": lambda x, a, b: 2 + a - x * b - (1 - b),
@@ -23,6 +25,7 @@ FORMULAS = {
     "maximum and minimum": lambda x, a, b: np.maximum(a, x) + np.minimum(b * x, 2.0),
     "where": lambda x, a, b: np.where(x > 1, a * x, b),
     "logaddexp": lambda x, a, b: np.logaddexp(a * x, b),
+    "sums of stretches": lambda x, a, b: np.add.reduceat(a * TERMS + b**TERMS + b, [0, 1, 4, 6], axis=-1),
     "negative": lambda x, a, b: -a * x + np.negative(b),
 }
 

@@ -31,6 +31,8 @@ class Dual:
 
     # numpy hands over every ufunc call with a Dual among the arguments; see the rules below.
     def __array_ufunc__(self, ufunc, method, *args, **kwargs):
+        if ufunc is np.add and method == "reduceat" and kwargs == {"axis": -1}:
+            return _sums(*args)
         rule = _RULES.get(ufunc.__name__)
         if method != "__call__" or rule is None or kwargs:
             return NotImplemented
@@ -173,6 +175,15 @@ def _logaddexp(a, b):
     for j, t in _scaled(bt, np.exp(bv - out)).items():
         tangents[j] = tangents[j] + t if j in tangents else t
     return Dual(out, tangents)
+
+
+def _sums(a, first):
+    """Sums of stretches of the last axis, for laws that add up many terms at each point."""
+    # A tangent may be one number for all terms; a sum needs every one of them.
+    spread = {j: np.broadcast_to(t, a.value.shape) for j, t in a.tangents.items()}
+    return Dual(
+        np.add.reduceat(a.value, first, axis=-1), {j: np.add.reduceat(t, first, axis=-1) for j, t in spread.items()}
+    )
 
 
 _exp = _unary(np.exp, lambda x, y: y)

@@ -137,7 +137,8 @@ class Problem:
             jacobian = np.empty((z.shape[0], len(self.free), self.y.size))
             for k, j in enumerate(self.free):
                 np.multiply(tangents.get(j, 0.0), factor, out=jacobian[:, k])
-        if not np.isfinite(jacobian.sum()):  # a start far off the data; its objective is infinite and stops it
+            total = jacobian.sum()
+        if not np.isfinite(total):  # a start far off the data; its objective is infinite and stops it
             jacobian = np.nan_to_num(jacobian, nan=0.0, posinf=0.0, neginf=0.0)
         return r, jacobian
 
