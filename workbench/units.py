@@ -160,6 +160,7 @@ _TABLE = (
     Quantity("updates_per_data", "sigma", "", "Updates per environment step", ("utd", "utd ratio", "updates to data")),
     Quantity("generations", "n", "", "Synthetic generations", ("generation",), positive=False),
     Quantity("kept_fraction", "f", "", "Fraction of data kept", ("keep fraction", "kept")),
+    Quantity("transport_distance", "W", "", "Transport distance to the target", ("ot distance",), positive=False),
     Quantity("weight_decay", "lambda", "", "Weight decay", ("wd",), positive=False),
     Quantity("precision", "", "", "Precision", ("dtype",), positive=False),
     Quantity("seed", "", "", "Seed", ("random seed", "rng seed"), positive=False),
