@@ -10,11 +10,28 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from workbench.analysis.approaches import approaches
+    from workbench.analysis.chain import chain
+    from workbench.analysis.costs import InferenceCost, MeasuredCost, PowerCost
+    from workbench.analysis.critical_batch import critical_batch
+    from workbench.analysis.crossover import crossover
+    from workbench.analysis.envelope import envelope
+    from workbench.analysis.exponents import equal_exponents
+    from workbench.analysis.frontier import Frontier, Plan, frontier
+    from workbench.analysis.influence import influence
+    from workbench.analysis.isoflop import isoflop
+    from workbench.analysis.multiplier import multiplier
+    from workbench.analysis.multiverse import Multiverse, multiverse
+    from workbench.analysis.next_runs import next_runs
+    from workbench.analysis.optimum import optimum
+    from workbench.analysis.replicates import replicates
+    from workbench.analysis.rolling import rolling_origin
+    from workbench.analysis.schedule_curves import fit_curves
     from workbench.fits.compare import Comparison, compare
     from workbench.fits.fit import fit
-    from workbench.fits.plan import Plan
     from workbench.fits.result import Fit
     from workbench.laws.base import Law
+    from workbench.laws.schedules.schedule import Schedule
     from workbench.probes.spec import Probe, Sweep
     from workbench.runs.load import load
     from workbench.runs.table import RunTable
@@ -29,12 +46,39 @@ _CONTENTS = {
     "Fit": "workbench.fits.result",
     "compare": "workbench.fits.compare",
     "Comparison": "workbench.fits.compare",
-    "Plan": "workbench.fits.plan",
+    "multiverse": "workbench.analysis.multiverse",
+    "Multiverse": "workbench.analysis.multiverse",
+    "influence": "workbench.analysis.influence",
+    "crossover": "workbench.analysis.crossover",
+    "equal_exponents": "workbench.analysis.exponents",
+    "multiplier": "workbench.analysis.multiplier",
+    "replicates": "workbench.analysis.replicates",
+    "rolling_origin": "workbench.analysis.rolling",
+    "approaches": "workbench.analysis.approaches",
+    "envelope": "workbench.analysis.envelope",
+    "isoflop": "workbench.analysis.isoflop",
+    "frontier": "workbench.analysis.frontier",
+    "Frontier": "workbench.analysis.frontier",
+    "Plan": "workbench.analysis.frontier",
+    "InferenceCost": "workbench.analysis.costs",
+    "MeasuredCost": "workbench.analysis.costs",
+    "PowerCost": "workbench.analysis.costs",
+    "next_runs": "workbench.analysis.next_runs",
+    "optimum": "workbench.analysis.optimum",
+    "critical_batch": "workbench.analysis.critical_batch",
+    "chain": "workbench.analysis.chain",
+    "fit_curves": "workbench.analysis.schedule_curves",
+    "Schedule": "workbench.laws.schedules.schedule",
     "Probe": "workbench.probes.spec",
     "Sweep": "workbench.probes.spec",
 }
 
-__all__ = ["Comparison", "Fit", "Law", "Plan", "Probe", "RunTable", "Sweep", "compare", "fit", "load"]
+__all__ = [
+    "Comparison", "Fit", "Frontier", "InferenceCost", "Law", "MeasuredCost", "Multiverse", "Plan", "PowerCost",
+    "Probe", "RunTable", "Schedule", "Sweep", "approaches", "chain", "compare", "critical_batch", "crossover",
+    "envelope", "equal_exponents", "fit", "fit_curves", "frontier", "influence", "isoflop", "load",
+    "multiplier", "multiverse", "next_runs", "optimum", "replicates", "rolling_origin",
+]  # fmt: skip
 
 
 def __getattr__(name: str):

@@ -1,4 +1,4 @@
-"""The command line: ``workbench demo | load | fit | compare | laws | lab | notebooks``.
+"""The command line: ``workbench demo | load | fit | compare | multiverse | laws | lab | notebooks``.
 
 Results go to standard output (``--json``: one strict JSON object), progress and errors to standard
 error. Exit status 0 is success, 2 bad input (one sentence says what to change), 130 Ctrl-C.
@@ -104,6 +104,24 @@ def _parser() -> argparse.ArgumentParser:
         "--holdout", metavar="EXPR", help="runs to predict instead of fit: 'flops > 1e21', or a share such as 0.2"
     )
     _fitting(compare)
+
+    multiverse = _command(
+        commands, "multiverse", _multiverse, "one law under every defensible analysis: would you decide the same?"
+    )
+    _source(multiverse)
+    multiverse.add_argument("--law", default="chinchilla", help="name of the law (default %(default)s)")
+    multiverse.add_argument(
+        "--question",
+        help="tokens_per_param, optimal_params, exponent, loss, or a parameter (default tokens_per_param or loss)",
+    )
+    multiverse.add_argument(
+        "--at", action="append", default=[], metavar="COLUMN=VALUE", help="where it is asked, e.g. flops=5.88e23"
+    )
+    multiverse.add_argument(
+        "--drop", action="append", default=[], metavar="DIMENSION", help="choice not to vary, e.g. subset"
+    )
+    multiverse.add_argument("--out", metavar="FILE", help="draw the specification curve: PNG, SVG, HTML or JSON")
+    _fitting(multiverse)
 
     laws = _command(commands, "laws", _laws, "list the laws")
     laws.add_argument("--json", action="store_true", help="one JSON object")
@@ -286,6 +304,36 @@ def _compare(arguments: argparse.Namespace) -> None:
         print(f"! {law}: {reason}")
 
 
+def _multiverse(arguments: argparse.Namespace) -> None:
+    from workbench.analysis.multiverse import multiverse
+    from workbench.units import parse_number
+
+    at = {name: parse_number(value) for name, value in _pairs(arguments.at, "--at").items()}
+    names = ("y", "x", "where", "objective", "delta")
+    runs = _runs(arguments)
+    with Progress("Fitting every analysis") as progress:
+        found = multiverse(
+            runs,
+            arguments.law,
+            question=arguments.question,
+            drop=arguments.drop,
+            n=arguments.bootstrap or 0,
+            seed=arguments.seed,
+            tick=progress,
+            options={name: getattr(arguments, name) for name in names},
+            **at,
+        )
+    _notes(runs)
+    if arguments.out:
+        from workbench.figures.render import save
+
+        save(found.plot(), arguments.out)
+    if arguments.json:
+        _emit(found.to_dict())
+        return
+    print(found)
+
+
 def _laws(arguments: argparse.Namespace) -> None:
     from workbench.laws import FAMILIES, get, names
 
@@ -313,7 +361,7 @@ def _law(law) -> dict[str, Any]:
             {
                 "symbol": p.symbol,
                 "meaning": p.meaning,
-                "low": p.low,
+                "low": p.low if p.low > float("-inf") else None,
                 "high": p.high if p.high < float("inf") else None,
             }
             for p in law.parameters

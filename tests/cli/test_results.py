@@ -173,7 +173,7 @@ def test_headers_can_be_named(tmp_path: Path, run):
 
 
 def test_every_subcommand_explains_itself(run):
-    for command in ("demo", "load", "fit", "compare", "laws", "lab", "notebooks"):
+    for command in ("demo", "load", "fit", "compare", "multiverse", "laws", "lab", "notebooks"):
         status, out, err = run(command, "--help")
         assert status == 0 and f"workbench {command}" in out and err == ""
     status, out, _ = run()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import workbench
@@ -94,3 +95,69 @@ def test_json_is_strict():
 def test_bad_arguments_say_what_is_allowed(arguments, fragment):
     with pytest.raises(ValueError, match=fragment):
         workbench.compare(chinchilla_frame(0, n=40), **arguments)
+
+
+def replicated(seed: int, cells: int = 12, seeds: int = 4) -> pd.DataFrame:
+    """A power law with a deviation shared by the seeds of one cell, ten times that of the seeds."""
+    rng = np.random.default_rng(seed)
+    flops = np.repeat(np.geomspace(1e17, 1e21, cells), seeds)
+    shared = np.repeat(rng.normal(0, 0.03, cells), seeds)
+    return pd.DataFrame({"flops": flops, "loss": 20 * flops**-0.05 * np.exp(shared + rng.normal(0, 0.003, flops.size))})
+
+
+def test_seeds_of_one_cell_are_left_out_together():
+    frame = replicated(0)
+    fit = workbench.fit(frame, "power", objective="log-mse")
+    x, y = np.log(frame["flops"].to_numpy()), np.log(frame["loss"].to_numpy())
+    errors = []
+    for value in np.unique(x):  # 12 folds of 12 cells: one cell each
+        keep = x != value
+        line = np.polyfit(x[keep], y[keep], 1)
+        errors.append(np.exp(np.polyval(line, x[~keep]) - y[~keep]) - 1)
+    assert cross_validate(fit, folds=12) == pytest.approx(np.sqrt(np.mean(np.square(errors))), rel=1e-6)
+
+
+def test_a_column_says_what_is_left_out_together():
+    frame = replicated(1).assign(cell=np.repeat(np.arange(12), 4))
+    alone = frame.assign(flops=frame["flops"] * np.linspace(1, 1 + 1e-9, 48))  # no two inputs are the same
+    fit = workbench.fit(alone, "power", objective="log-mse")
+    together = workbench.fit(frame, "power", objective="log-mse")
+    assert cross_validate(fit, cluster="cell") == pytest.approx(cross_validate(together), rel=1e-4)
+    clustered = workbench.fit(alone, "power", objective="log-mse", cluster="cell")
+    assert cross_validate(clustered) == pytest.approx(cross_validate(together), rel=1e-4)
+    with pytest.raises(ValueError, match="no column 'family' to group by"):
+        cross_validate(fit, cluster="family")
+
+
+def test_options_reach_the_laws_they_are_for():
+    frame = chinchilla_frame(0, n=60).assign(size=lambda f: f["params"] / 2, family=np.arange(60) // 3)
+    c = workbench.compare(
+        frame,
+        ["chinchilla", "power_constant", "constant"],
+        x="tokens",
+        inputs={"N": "size"},
+        fixed={"chinchilla": {"E": 1.8}, "alpha": 0.4},
+        cluster="family",
+    )
+    chinchilla, power = c.fits["chinchilla"], c.fits["power_constant"]
+    assert chinchilla.points.columns == {"N": "size", "D": "tokens"}
+    assert chinchilla.problem.fixed == {"E": 1.8, "alpha": 0.4} and power.problem.fixed == {"alpha": 0.4}
+    assert c.fits["constant"].problem.fixed == {}
+    assert {f.points.grouped_by for f in c.fits.values()} == {"family"}
+    assert c.frame.set_index("law")["parameters"].to_dict() == {"chinchilla": 3, "power_constant": 2, "constant": 1}
+    by_hand = workbench.fit(frame, "chinchilla", inputs={"N": "size"}, fixed={"E": 1.8, "alpha": 0.4}, cluster="family")
+    assert chinchilla.params == pytest.approx(by_hand.params)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fragment"),
+    [
+        ({"fixed": {"gamma": 1.0}}, "fixed names 'gamma', which no law here has"),
+        ({"fixed": {"power": {"A": 1.0}}}, "names the law 'power', which is not among chinchilla"),
+        ({"inputs": {"Q": "params"}}, "inputs names 'Q'"),
+        ({"cluster": "family"}, "no column 'family'"),
+    ],
+)
+def test_options_for_nobody_are_refused(arguments, fragment):
+    with pytest.raises(ValueError, match=fragment):
+        workbench.compare(chinchilla_frame(0, n=40), ["chinchilla"], **arguments)

@@ -247,7 +247,9 @@ def _narrowing(spread: np.ndarray, rows: np.ndarray, slope: np.ndarray, one: flo
 
 def _verdict(text: str, now: float, chosen: pd.DataFrame, level: float, relative: bool) -> str:
     def width(value: float) -> str:
-        return f"a factor of {np.exp(value):.3g}" if relative else f"{value:.3g}"
+        if not relative:
+            return f"{value:.3g}"
+        return f"{100 * value:.2g} %" if value < 0.1 else f"a factor of {np.exp(value):.3g}"
 
     n = len(chosen)
     runs = "one run" if n == 1 else f"{n} runs"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from workbench.analysis.schedule_search import Search, best_schedule
 from workbench.fits.fit import fit
@@ -18,12 +20,20 @@ from workbench.laws.schedules.base import ScheduleLaw
 from workbench.laws.schedules.schedule import Schedule
 from workbench.runs.table import RunTable
 
-__all__ = ["CurveFit", "fit_curves"]
+__all__ = ["KINDS", "CurveFit", "fit_curves"]
 
 #: Points that enter the fit from each curve, and the stretches of a curve that the bootstrap resamples.
 POINTS, BLOCKS = 64, 8
 #: Bootstrap resamples behind a predicted band, when nobody says how many.
 RESAMPLES = 100
+#: Kinds of prediction interval: what each of them holds, for the subtitle of a figure.
+KINDS = {
+    "curve": "of the parameters, without the law's own error",
+    "run": "of one logged loss, without the law's own error under another schedule",
+    "schedule": "of another schedule, from leaving out each fitted curve",
+}
+#: Fitted curves from which the law's error under another schedule can be judged.
+ENOUGH = 3
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,7 @@ class CurveFit:
         schedules: name -> schedule, of every curve given.
         train: names of the curves fitted.
         left_out: how many rows of each curve could not be used (not finite, not positive, or before step 1).
+        settings: what else `fit_curves` was given, for `refit`.
     """
 
     fit: Fit
@@ -44,6 +55,7 @@ class CurveFit:
     schedules: dict[str, Schedule]
     train: tuple[str, ...]
     left_out: dict[str, int]
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     plot = late("workbench.figures.schedules:curves", "Loss curves with their predictions, as an Altair chart.")
 
@@ -51,6 +63,47 @@ class CurveFit:
     def held_out(self) -> tuple[str, ...]:
         """Names of the curves given and not fitted."""
         return tuple(name for name in self.curves if name not in self.train)
+
+    def refit(self, train: Sequence[str]) -> CurveFit:
+        """The same law under the same settings, fitted to other ones of the curves given."""
+        return fit_curves(self.curves, train=train, schedules=self.schedules, **self.settings)
+
+    @cached_property
+    def transfer(self) -> pd.DataFrame:
+        """How well each fitted curve is predicted by the others: the columns of `score`, one row a curve.
+
+        Each row is one more fit. The errors are those of a law that has seen one curve fewer.
+
+        Raises:
+            ValueError: fewer than three curves were fitted.
+        """
+        return pd.concat([left.score([name], n=0).iloc[:1] for name, left in self._without.items()])
+
+    @cached_property
+    def misfit(self) -> float:
+        """Root mean square of log(predicted / logged) of the fitted curves, each predicted by the others.
+
+        Every curve weighs alike, and so does every logged step within it.
+
+        Raises:
+            ValueError: fewer than three curves were fitted.
+        """
+        squares = []
+        for name, left in self._without.items():
+            curve = self.curves[name]
+            predicted = left.predict(name, curve["step"].to_numpy(float), n=0)["prediction"].to_numpy()
+            squares.append(np.mean(np.log(predicted / curve["loss"].to_numpy(float)) ** 2))
+        return float(np.sqrt(np.mean(squares)))
+
+    @cached_property
+    def _without(self) -> dict[str, CurveFit]:
+        """Fitted curve -> the fit to all the others."""
+        if len(self.train) < ENOUGH:
+            raise ValueError(
+                f"the law's error under another schedule is judged by leaving out each fitted curve, and {self.train} "
+                f"leave too few; fit {ENOUGH} curves or more"
+            )
+        return {name: self.refit([m for m in self.train if m != name]) for name in self.train}
 
     def predict(
         self,
@@ -67,20 +120,26 @@ class CurveFit:
             schedule: a `Schedule`, or the name of one of the curves.
             steps: at which steps; default about 300 of them, evenly spread from the first logged step on.
             level: nominal coverage of the band.
-            kind: ``curve`` for the expected loss, ``run`` with the scatter of one logged value around it.
-            n: bootstrap resamples; 0 for no band.
+            kind: ``curve`` for the expected loss, ``run`` with the scatter of one logged value around it, both
+                as if the law held; ``schedule`` for a loss logged under a schedule that was not fitted.
+            n: bootstrap resamples behind ``curve`` and ``run``; 0 for no band of any kind.
 
         Returns:
-            Columns ``step``, ``lr``, ``prediction``, ``low``, ``high``. The band holds the uncertainty of the
-            parameters, not the law's own error under a new schedule, which `score` measures.
+            Columns ``step``, ``lr``, ``prediction``, ``low``, ``high``. The bands ``curve`` and ``run`` hold the
+            uncertainty of the parameters and not the law's own error under a new schedule, which is mostly
+            larger. ``schedule`` is ``prediction * exp(+- t * misfit)`` with Student's t of as many degrees of
+            freedom as there are fitted curves: their errors, each predicted by the others, stand for that of
+            a curve of no known sign. It is as wide at every step, and three curves say little about how wide:
+            it holds at its level on average over choices of the curves, not for each of them.
 
         Raises:
-            ValueError: no curve of this name, a step outside the schedule, or a bad level.
+            ValueError: no curve of this name, a step outside the schedule, a bad level or kind, or too few fitted
+                curves for ``schedule``.
         """
         if not 0 < level < 1:
             raise ValueError(f"level is {level!r}; a nominal coverage lies between 0 and 1, such as 0.95")
-        if kind not in ("curve", "run"):
-            raise ValueError(f"no prediction interval is called {kind!r}; choose 'curve' or 'run'")
+        if kind not in KINDS:
+            raise ValueError(f"no prediction interval is called {kind!r}; choose one of {', '.join(KINDS)}")
         schedule = self._schedule(schedule)
         if steps is None:
             first = min(self._first, schedule.steps)
@@ -89,7 +148,10 @@ class CurveFit:
         law = self.fit.law.bind([schedule])
         x = {"t": at, "j": np.ones(at.size)}
         out = pd.DataFrame({"prediction": law.predict(self.fit.theta, x), "low": np.nan, "high": np.nan})
-        if n and self.fit.degrees >= 1:
+        if n and kind == "schedule":
+            wide = np.exp(stats.t.ppf(0.5 + level / 2, len(self.train)) * self.misfit)
+            out["low"], out["high"] = out["prediction"] / wide, out["prediction"] * wide
+        elif n and self.fit.degrees >= 1:
             drawn = law.predict(self.fit.draws(n), x)
             if kind == "run":
                 drawn = self._scattered(drawn)
@@ -98,12 +160,20 @@ class CurveFit:
         rate = schedule.rates[np.clip(np.ceil(at).astype(int), 1, schedule.steps) - 1]
         return pd.DataFrame({"step": at, "lr": rate}).join(out)
 
-    def score(self, curves: Sequence[str] | None = None, *, level: float = 0.95, n: int = RESAMPLES) -> pd.DataFrame:
+    def score(
+        self,
+        curves: Sequence[str] | None = None,
+        *,
+        level: float = 0.95,
+        kind: str = "run",
+        n: int = RESAMPLES,
+    ) -> pd.DataFrame:
         """How well curves are predicted, over all their logged steps.
 
         Args:
             curves: names; default those held out, or those fitted if there are none.
-            level: nominal coverage of the intervals of one logged value.
+            level: nominal coverage of the intervals.
+            kind: which intervals, as in `predict`.
             n: bootstrap resamples; 0 leaves the coverage out.
 
         Returns:
@@ -121,7 +191,7 @@ class CurveFit:
             if name not in self.curves:
                 raise ValueError(f"there is no curve {name!r}; there are {', '.join(self.curves)}")
             curve = self.curves[name]
-            out = self.predict(name, curve["step"].to_numpy(float), level=level, kind="run", n=n)
+            out = self.predict(name, curve["step"].to_numpy(float), level=level, kind=kind, n=n)
             loss = curve["loss"].to_numpy(float)
             error = out["prediction"].to_numpy() - loss
             spread = float(((loss - loss.mean()) ** 2).sum())
@@ -183,7 +253,8 @@ def fit_curves(
     A curve's logged losses are strongly correlated from one step to the next, so few of them carry all
     it says and no two neighbours are independent evidence: `points` of them enter the fit, and the
     bootstrap resamples `blocks` contiguous stretches of each curve (as clusters), not single losses. What
-    differs between runs as wholes (their seed) cannot be seen in so few curves and is in no interval.
+    differs between runs as wholes (their seed, what the law gets wrong of a schedule) is not in that
+    bootstrap; `CurveFit.predict` with ``kind="schedule"`` judges it by leaving out whole curves.
 
     Args:
         curves: name -> frame with ``step``, ``lr`` and the loss; or a `RunTable` whose runs logged these.
@@ -241,7 +312,8 @@ def fit_curves(
     table = RunTable(pd.concat(parts, ignore_index=True)[columns])
     bound = law.bind([found[name] for name in train])
     fitted = fit(table, bound, inputs={"j": "schedule"}, cluster="stretch", **options)
-    return CurveFit(fitted, kept, found, train, left_out)
+    settings = {"law": law, "points": points, "spacing": spacing, "blocks": blocks, **options}
+    return CurveFit(fitted, kept, found, train, left_out, settings)
 
 
 def _curve(name: str, frame: pd.DataFrame, schedule: Schedule | None, warmup: int, y: str):

@@ -7,10 +7,10 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from workbench.analysis.frontier import Frontier
 from workbench.figures.axes import scaled
 from workbench.figures.data import embed
 from workbench.figures.style import CATEGORIES, HEIGHT, INK, WIDTH, title
-from workbench.fits.plan import Plan
 from workbench.fits.result import Fit
 from workbench.units import axis_title, human
 
@@ -19,11 +19,11 @@ __all__ = ["plan"]
 _NAMES = {"params": "Parameters N", "tokens": "Training tokens D"}
 
 
-def plan(chosen: Plan | Fit, flops: Any = None) -> alt.LayerChart:
+def plan(chosen: Frontier | Fit, flops: Any = None) -> alt.LayerChart:
     """Optimal parameters and tokens against compute.
 
     Args:
-        chosen: a `Plan`, or a `Fit` to plan with.
+        chosen: a `Frontier`, or a `Fit` to plan with.
         flops: budgets in FLOP; needed with a fit.
 
     Raises:
@@ -77,7 +77,7 @@ def plan(chosen: Plan | Fit, flops: Any = None) -> alt.LayerChart:
         height=HEIGHT,
         title=title(
             f"{chosen.law}: compute-optimal size and data",
-            "C = 6ND",
+            chosen.cost.label,
             f"{human(ratios[0], 2)} to {human(ratios[-1], 2)} tokens per parameter"
             if len(ratios) > 1
             else f"{human(ratios[0])} tokens per parameter",

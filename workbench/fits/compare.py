@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -19,7 +19,7 @@ from workbench.laws.base import Law, get
 from workbench.runs.load import load
 from workbench.runs.table import RunTable
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Comparison", "check_per_law", "compare", "for_law"]
 
 #: Laws compared when nobody says which.
 DEFAULT_LAWS = ("chinchilla", "chinchilla_tied", "kaplan", "over_training", "power_constant", "constant")
@@ -115,6 +115,9 @@ def compare(
     y: str = "loss",
     x: str | None = None,
     where: str | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    fixed: Mapping[str, Any] | None = None,
+    cluster: str | None = None,
     objective: str = "log-huber",
     delta: float = 1e-3,
     n: int = 400,
@@ -129,6 +132,9 @@ def compare(
         holdout: larger runs to judge by: an expression, or the share of the largest; see
             `holdout.split`. With a hold-out, laws are ranked by the error on it, else by AICc.
         y, x, where, objective, delta, seed: as in `fit`; `x` goes to the laws of one input.
+        inputs, fixed: as in `fit`, for every law that has the symbol (``{"E": 1.7}``), or by law
+            (``{"chinchilla": {"E": 1.7}}``).
+        cluster: column whose equal values are resampled, and left out in cross-validation, together.
         n: bootstrap resamples for the held-out intervals.
         tick: called with the fraction done and the law at work; may raise to cancel.
 
@@ -162,15 +168,25 @@ def compare(
     # What is wrong with every law alike is said once, and not once a law.
     objective = Objective(objective, delta)
     check_target(table, y)
-    options = {"y": y, "objective": objective, "seed": seed}
-    table = _common(table, chosen, x, y)
+    options = {"y": y, "objective": objective, "seed": seed, "cluster": cluster}
+    settings = {
+        law.name: {
+            "x": x if len(law.inputs) == 1 else None,
+            "inputs": for_law(law, inputs, [i.symbol for i in law.inputs]),
+        }
+        for law in chosen
+    }
+    for name, given in (("inputs", inputs), ("fixed", fixed)):
+        check_per_law(given, chosen, name)
+    table = _common(table, chosen, settings, y)
 
     fits, predictions, failed, rows = {}, {}, {}, []
     for i, law in enumerate(chosen):
         if tick is not None:
             tick(i / len(chosen), law.title)
         try:
-            fitted = fit(table, law, x=x if len(law.inputs) == 1 else None, **options)
+            held = for_law(law, fixed, law.symbols)
+            fitted = fit(table, law, fixed=held, **settings[law.name], **options)
             scores = {}
             if held_out is not None:
                 scores, predictions[law.name] = score(fitted, held_out, n)
@@ -192,12 +208,29 @@ def compare(
     return Comparison(frame, fits, predictions, failed, description, n_runs, ranked_by)
 
 
-def _common(table: RunTable, laws: Sequence[Law], x: str | None, y: str) -> RunTable:
+def for_law(law: Law, given: Mapping[str, Any] | None, symbols: Sequence[str]) -> dict[str, Any]:
+    """The part of `given` meant for `law`: what is under its name, and common entries for symbols it has."""
+    common = {k: v for k, v in (given or {}).items() if not isinstance(v, Mapping) and k in symbols}
+    own = next((v for k, v in (given or {}).items() if isinstance(v, Mapping) and k == law.name), {})
+    return {**common, **own}
+
+
+def check_per_law(given: Mapping[str, Any] | None, laws: Sequence[Law], name: str) -> None:
+    """Raise a ValueError if an entry of `given` is for none of `laws`: a slip would change nothing, silently."""
+    known = {s for law in laws for s in (law.symbols if name == "fixed" else [i.symbol for i in law.inputs])}
+    for key, value in (given or {}).items():
+        if isinstance(value, Mapping) and key not in {law.name for law in laws}:
+            raise ValueError(f"{name} names the law {key!r}, which is not among {', '.join(x.name for x in laws)}")
+        if not isinstance(value, Mapping) and key not in known:
+            raise ValueError(f"{name} names {key!r}, which no law here has; the symbols are {', '.join(sorted(known))}")
+
+
+def _common(table: RunTable, laws: Sequence[Law], settings: Mapping[str, dict[str, Any]], y: str) -> RunTable:
     """Only the runs every law can use: criteria on different points cannot be compared."""
     keep = np.ones(len(table), dtype=bool)
     for law in laws:
         try:
-            used = gather(law, table, y, x if len(law.inputs) == 1 else None).frame["run"]
+            used = gather(law, table, y, **settings[law.name]).frame["run"]
         except ValueError:
             continue  # this law will fail, and say why, when it is fitted
         keep &= table.frame["run"].isin(used).to_numpy()

@@ -92,18 +92,30 @@ def score(fit: Fit, held_out: RunTable, n: int = 1000) -> tuple[dict[str, float]
     return scores, rows
 
 
-def cross_validate(fit: Fit, folds: int = 10) -> float:
-    """Root mean square relative error over left-out folds of clusters, all folds fitted in one batch.
+def cross_validate(fit: Fit, folds: int = 10, cluster: str | None = None) -> float:
+    """Root mean square relative error over left-out folds, all folds fitted in one batch.
+
+    Runs that belong together are left out together: a run whose twin stays in the fit is no unseen run.
+
+    Args:
+        fit: the fit to judge.
+        folds: how many; fewer where there are fewer groups.
+        cluster: column whose equal values stay on one side. Default the clusters of the fit; where it has
+            none, runs with the same inputs (seeds of one configuration).
 
     Returns:
-        The error as a fraction; NaN with fewer clusters than two or folds too small to fit.
+        The error as a fraction; NaN with fewer groups than two or folds too small to fit.
+
+    Raises:
+        ValueError: there is no column `cluster`.
     """
-    groups = int(fit.points.cluster.max()) + 1
+    group = _groups(fit, cluster)
+    groups = int(group.max()) + 1
     folds = min(folds, groups)
     if folds < 2:
         return np.nan
     rng = np.random.default_rng([fit.seed, 2])
-    fold_of = rng.permutation(np.arange(groups) % folds)[fit.points.cluster]
+    fold_of = rng.permutation(np.arange(groups) % folds)[group]
     keep = fold_of[None, :] != np.arange(folds)[:, None]
     if keep.sum(axis=1).min() < len(fit.problem.free):
         return np.nan
@@ -111,3 +123,16 @@ def cross_validate(fit: Fit, folds: int = 10) -> float:
     predicted = fit.law.predict(solution.theta, fit.points.x)
     error = predicted / fit.points.y - 1
     return float(np.sqrt((error[~keep] ** 2).mean()))
+
+
+def _groups(fit: Fit, cluster: str | None) -> np.ndarray:
+    """Index of the group of each fitted run ``[n]``."""
+    frame = fit.points.frame
+    if cluster is not None:
+        if cluster not in frame:
+            raise ValueError(f"there is no column {cluster!r} to group by; this table has {', '.join(frame.columns)}")
+        # as in the bootstrap, runs without a value are one group
+        return np.unique(pd.factorize(frame[cluster])[0], return_inverse=True)[1]
+    if fit.points.grouped_by is not None:
+        return np.unique(fit.points.cluster, return_inverse=True)[1]
+    return pd.DataFrame(fit.points.x).groupby(list(fit.points.x), sort=False).ngroup().to_numpy()
