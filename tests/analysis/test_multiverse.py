@@ -308,3 +308,24 @@ def test_the_known_entropy_lies_within_the_multiverse_of_shipped_runs():
     s = found.summary()
     assert s["q05"] < 4.81201 < s["max"]
     assert s["q25"] == pytest.approx(4.812, rel=0.02) and s["q75"] == pytest.approx(4.812, rel=0.02)
+
+
+@shared
+def test_unprompted_the_objective_and_the_five_points_are_what_moves_the_default_analysis(published):
+    """6.8 with all points; 2.0 under squares; 17.9 without the five highest losses: one choice changed at a time."""
+    alone = published.alone().set_index(["dimension", "option"])["estimate"]
+    assert alone["objective", "log-mse"] == pytest.approx(2.0, rel=0.03)
+    assert alone["outliers", "drop 5 highest"] == pytest.approx(17.9, rel=0.03)
+    said = published.one_by_one
+    assert said.index("the objective") < said.index("the subset") and "18 (drop 5 highest)" in said
+    assert said in repr(published)
+
+
+@shared
+def test_one_change_at_a_time_is_an_ordinary_fit_with_that_argument(published):
+    runs = workbench.load(SHARED)
+    tied = workbench.fit(runs, "chinchilla", tied={"beta": "alpha"})
+    alone = published.alone().set_index(["dimension", "option"])
+    assert alone["estimate"]["exponents", "beta = alpha"] == pytest.approx(
+        float(tied.plan(BUDGET).frame["tokens_per_param"].iloc[0]), rel=1e-3
+    )

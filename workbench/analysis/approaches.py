@@ -68,16 +68,10 @@ class Approaches:
         return out
 
     def __repr__(self) -> str:
-        lines = [
-            f"{r['approach']}: "
-            + (
-                f"a = {r['a']:.3f} ({r['a_low']:.3f} to {r['a_high']:.3f}), {r['rests_on']}"
-                if np.isfinite(r["a"])
-                else ""
-            )
-            + (f"; {r['note']}" if r["note"] else "")
-            for r in self.frame.to_dict("records")
-        ]
+        lines = []
+        for r in self.frame.to_dict("records"):
+            slope = f"a = {r['a']:.3f} ({r['a_low']:.3f} to {r['a_high']:.3f})" if np.isfinite(r["a"]) else "no answer"
+            lines.append(f"{r['approach']}: " + "; ".join(filter(None, (slope, r["rests_on"], r["note"]))))
         return f"Three approaches, N_opt ~ C^a, {self.level:.0%} intervals:\n  " + "\n  ".join(lines)
 
     def _repr_html_(self) -> str:

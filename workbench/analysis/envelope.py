@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workbench.analysis.isoflop import gather
+from workbench.analysis.budgets import gather
 from workbench.analysis.trend import Trend, floored_power, line
 from workbench.late import late
 from workbench.runs.load import load

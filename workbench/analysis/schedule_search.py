@@ -12,7 +12,7 @@ import pandas as pd
 from workbench.laws.schedules.schedule import DECAYS, Schedule
 
 if TYPE_CHECKING:
-    from workbench.analysis.schedule_curves import CurveFit
+    from workbench.analysis.schedule_fit import CurveFit
 
 __all__ = ["CAUTION", "Search", "best_schedule"]
 

@@ -154,6 +154,51 @@ class Multiverse:
             out.loc[len(out)] = ["three or more together", 3, higher, np.nan, "", np.nan, "", np.nan]
         return out.reset_index(drop=True)
 
+    def alone(self) -> pd.DataFrame:
+        """What each option does on its own: the default analysis with that one choice changed.
+
+        Returns:
+            One row an option, the largest change first: ``dimension``, ``option``, ``estimate``, ``low``,
+            ``high``, ``n_runs``, and ``change``: the ratio to the default's answer, or the difference where
+            answers need not be positive.
+        """
+        names, default = list(self.dimensions), self.default
+        other = self.frame[names].ne(default[names]).sum(axis=1) == 1
+        rows = self.frame[other & self.frame["counted"]]
+        changed = rows[names].ne(default[names]).idxmax(axis=1) if len(rows) else pd.Series(dtype=object)
+        out = pd.DataFrame(
+            {
+                "dimension": changed.to_numpy(),
+                "option": [rows.loc[i, d] for i, d in changed.items()],
+                **{c: rows[c].to_numpy() for c in ("estimate", "low", "high", "n_runs")},
+            }
+        )
+        base = float(default["estimate"])
+        out["change"] = out["estimate"] / base if self.in_logs else out["estimate"] - base
+        with np.errstate(all="ignore"):
+            size = np.abs(np.log(out["change"].astype(float))) if self.in_logs else out["change"].abs()
+        return out.iloc[np.argsort(-size.to_numpy(float), kind="stable")].reset_index(drop=True)
+
+    @property
+    def one_by_one(self) -> str:
+        """What each decision does on its own, in a sentence; empty if none moves the answer by a twentieth."""
+        alone = self.alone()
+        if not len(alone) or not self.default["counted"]:
+            return ""
+        scale = np.log(1.05) if self.in_logs else 0.05 * abs(float(self.default["estimate"]))
+        size = np.abs(np.log(alone["change"].astype(float))) if self.in_logs else alone["change"].abs()
+        alone = alone[size > scale]
+        number = rounding(float(self.estimates.min()), float(self.estimates.max()))
+        parts = []
+        for dimension, rows in alone.groupby("dimension", sort=False):
+            said = ", ".join(f"{number(r.estimate)} ({r.option})" for r in rows.head(3).itertuples())
+            parts.append(f"the {DIMENSIONS.get(dimension, dimension)} {said}")
+        if not parts:
+            return ""
+        return (
+            f"Changed alone, each takes the default's {number(float(self.default['estimate']))} to: {'; '.join(parts)}."
+        )
+
     @cached_property
     def deciding(self) -> tuple[list[str], float]:
         """The fewest dimensions that explain three quarters of the spread (at most three), and what they explain."""
@@ -251,12 +296,14 @@ class Multiverse:
             "summary": {k: _plain(v) for k, v in self.summary().items()},
             "dimensions": {d: list(o) for d, o in self.dimensions.items()},
             "skipped": dict(self.skipped),
+            "alone": [{k: _plain(v) for k, v in row.items()} for row in self.alone().to_dict(orient="records")],
             "moves": [{k: _plain(v) for k, v in row.items()} for row in self.moves().to_dict(orient="records")],
             "analyses": [{k: _plain(v) for k, v in row.items()} for row in self.frame.to_dict(orient="records")],
         }
 
     def _notes(self) -> list[str]:
-        lines = [f"asked {self.question.why}"] if self.question.why else []
+        lines = [self.one_by_one] if self.one_by_one else []
+        lines += [f"asked {self.question.why}"] if self.question.why else []
         filled_in = self._shares[1]
         if filled_in:
             lines.append(f"{filled_in} of {len(self)} analyses filled in by main effects to split the spread")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
-from workbench.analysis.schedule_curves import RESAMPLES, CurveFit
+from workbench.analysis.schedule_fit import KINDS, RESAMPLES, CurveFit
 from workbench.figures.axes import scaled
 from workbench.figures.data import embed, thin
 from workbench.figures.groups import Groups, group
@@ -16,13 +16,15 @@ from workbench.figures.style import WIDTH, empty, title
 from workbench.laws.schedules.schedule import Schedule
 from workbench.units import axis_title
 
-__all__ = ["curves"]
+__all__ = ["curves", "logged"]
 
 #: Places of one predicted line, logged points of one curve, and points of one line of the rate.
 _GRID, _LOGGED, _RATE = 160, 120, 240
 _HEIGHT, _SMALL = 330, 110
 #: What is above the loss at this fraction of the longest schedule is not drawn.
 _EARLY = 15
+#: A change of the rate from one step to the next by this share of the peak is a jump.
+_JUMP = 0.05
 _KINDS = ("fitted", "predicted")
 _DASHES = ([1, 0], [6, 3])
 
@@ -33,6 +35,7 @@ def curves(
     *,
     schedules: Sequence[Schedule] = (),
     level: float = 0.95,
+    kind: str = "curve",
     n: int = RESAMPLES,
 ) -> alt.Chart | alt.VConcatChart:
     """Logged losses as points, the law as lines with bands, and the learning rates in a panel beneath.
@@ -43,7 +46,8 @@ def curves(
         result: from `workbench.analysis.schedule_curves.fit_curves`.
         names: which of its curves; default all.
         schedules: further schedules to predict, without a log.
-        level: nominal coverage of the band, which holds the uncertainty of the parameters.
+        level: nominal coverage of the band.
+        kind: what the band holds, as in `CurveFit.predict`.
         n: bootstrap resamples behind it; 0 draws no band.
 
     Raises:
@@ -64,30 +68,24 @@ def curves(
         labels, groups.of, [*(result.schedules[m] for m in names), *schedules], strict=True
     ):
         known = result.curves[label] if label in names else None
-        kind = _KINDS[0] if label in result.train and known is not None else _KINDS[1]
+        line_is = _KINDS[0] if label in result.train and known is not None else _KINDS[1]
         first = max(1, schedule.warmup) if known is None else known["step"].iloc[0]
         last = schedule.steps if known is None else known["step"].iloc[-1]
-        steps = np.unique(np.round(np.geomspace(first, last, _GRID)))
-        drawn = result.predict(schedule, steps, level=level, n=n)
-        words = {"name": label, "group": colour, "kind": kind}
+        steps = _places(schedule, first, last)
+        drawn = result.predict(schedule, steps, level=level, kind=kind, n=n)
+        words = {"name": label, "group": colour, "kind": line_is}
         lines.append(drawn.rename(columns={"step": "x", "prediction": "y"}).drop(columns="lr").assign(**words))
         if known is not None:
-            keep = thin(known["loss"].to_numpy(float), _LOGGED)
-            logged.append(pd.DataFrame({"x": known["step"].iloc[keep], "y": known["loss"].iloc[keep]}).assign(**words))
-        rate = schedule.frame()
-        keep = thin(rate["lr"].to_numpy(float), _RATE)
-        rates.append(pd.DataFrame({"x": rate["step"].iloc[keep], "y": rate["lr"].iloc[keep]}).assign(**words))
+            logged.append(_dots(known, words))
+        rates.append(_steps(schedule, words))
     line, rate = pd.concat(lines, ignore_index=True), pd.concat(rates, ignore_index=True)
     points = pd.concat(logged, ignore_index=True) if logged else line.iloc[:0]
-    # The first steep fall would take half the height and hide what the schedules do.
-    early = rate["x"].max() / _EARLY
-    both = pd.concat([line, points])
-    top = both["y"][both["x"] >= early].max()
-    hidden = bool((both["y"] > top).any())
+    top = _top(pd.concat([line, points]), rate)
+    hidden = bool(max(line["y"].max(), points["y"].max()) > top)
     line, points = line[line["y"] <= top], points[points["y"] <= top]
     above, below = _loss(line, points, rate, groups), _rates(rate, groups)
     fitted, asked = sum(m in result.train for m in names), len(labels)
-    thinned = any(len(result.curves[m]) > _LOGGED for m in names)
+    thinned = any(_many(result.curves[m]) for m in names)
     out = sum(result.left_out[m] for m in names)
     return alt.vconcat(above, below, spacing=12).properties(
         title=title(
@@ -96,11 +94,73 @@ def curves(
             f"at most {_LOGGED} dots a curve, minima and maxima kept" if thinned else "",
             f"losses above {top:.3g}, early in training, are not drawn" if hidden else "",
             f"{out} logged rows left out" if out else "",
-            f"band: {level:.0%} interval of the parameters, without the law's own error"
-            if line["low"].notna().any()
-            else "",
+            f"band: {level:.0%} interval {KINDS[kind]}" if line["low"].notna().any() else "",
         )
     )
+
+
+def logged(curves: Mapping[str, pd.DataFrame], schedules: Mapping[str, Schedule]) -> alt.Chart | alt.VConcatChart:
+    """Loss curves as logged, without a law, and the learning rates in a panel beneath.
+
+    Args:
+        curves: name -> frame with ``step`` and ``loss``, both finite.
+        schedules: name -> schedule of every curve; one without a curve shows its rate only.
+
+    Raises:
+        ValueError: a curve whose schedule is not given.
+    """
+    for name in curves:
+        if name not in schedules:
+            raise ValueError(f"curve {name!r} has no schedule; there are {', '.join(schedules) or 'none'}")
+    if not curves:
+        return empty("No curve to draw", "Give at least one curve.")
+    groups = group(pd.Series(list(schedules)))
+    words = {n: {"name": n, "group": g, "kind": _KINDS[0]} for n, g in zip(schedules, groups.of, strict=True)}
+    points = pd.concat([_dots(curve, words[name]) for name, curve in curves.items()], ignore_index=True)
+    rate = pd.concat([_steps(s, words[name]) for name, s in schedules.items()], ignore_index=True)
+    top = _top(points, rate)
+    shown = points[points["y"] <= top]
+    above, below = _loss(shown.assign(low=np.nan), shown, rate, groups), _rates(rate, groups)
+    only = [name for name in schedules if name not in curves]
+    return alt.vconcat(above, below, spacing=12).properties(
+        title=title(
+            f"Loss under {len(curves)} schedule{'s' if len(curves) != 1 else ''}",
+            "dots are logged losses",
+            f"at most {_LOGGED} a curve, minima and maxima kept" if any(map(_many, curves.values())) else "",
+            f"losses above {top:.3g}, early in training, are not drawn" if len(shown) < len(points) else "",
+            f"of {', '.join(only)} only the rate" if only else "",
+        )
+    )
+
+
+def _places(schedule: Schedule, first: float, last: float) -> np.ndarray:
+    """Steps of a predicted line: closer together early on and behind a jump of the rate."""
+    rates = schedule.rates
+    jumps = np.flatnonzero(np.abs(np.diff(rates)) > _JUMP * schedule.peak) + 1.0
+    behind = (jumps[:, None] + last * np.array([0.0, 0.0005, 0.002, 0.005])).ravel()
+    half = _GRID // 2
+    steps = np.r_[np.geomspace(first, last, half), np.linspace(first, last, half), behind]
+    return np.unique(np.clip(np.round(steps), first, last))
+
+
+def _many(curve: pd.DataFrame) -> bool:
+    return len(curve) > _LOGGED
+
+
+def _dots(curve: pd.DataFrame, words: dict[str, str]) -> pd.DataFrame:
+    keep = thin(curve["loss"].to_numpy(float), _LOGGED)
+    return pd.DataFrame({"x": curve["step"].iloc[keep], "y": curve["loss"].iloc[keep]}).assign(**words)
+
+
+def _steps(schedule: Schedule, words: dict[str, str]) -> pd.DataFrame:
+    rate = schedule.frame()
+    keep = thin(rate["lr"].to_numpy(float), _RATE)
+    return pd.DataFrame({"x": rate["step"].iloc[keep], "y": rate["lr"].iloc[keep]}).assign(**words)
+
+
+def _top(losses: pd.DataFrame, rate: pd.DataFrame) -> float:
+    """The loss above which nothing is drawn: the first steep fall would take half the height."""
+    return float(losses["y"][losses["x"] >= rate["x"].max() / _EARLY].max())
 
 
 def _loss(line: pd.DataFrame, points: pd.DataFrame, rate: pd.DataFrame, groups: Groups) -> alt.LayerChart:
@@ -150,6 +210,6 @@ def _rates(rate: pd.DataFrame, groups: Groups) -> alt.Chart:
 
 def _dash(kinds: pd.Series) -> alt.StrokeDash:
     used = [k for k in _KINDS if (kinds == k).any()]
-    legend = alt.Legend(title="Line") if len(used) > 1 else None
+    legend = alt.Legend(title="Line", symbolType="stroke", symbolSize=600) if len(used) > 1 else None
     shown = [_DASHES[_KINDS.index(k)] for k in used]
     return alt.StrokeDash("kind:N", scale=alt.Scale(domain=used, range=shown), legend=legend)

@@ -116,12 +116,14 @@ class Card:
         )
 
 
-def card(fit: Fit, methods: tuple[str, ...] = ("bootstrap", "profile", "jacobian"), level: float = 0.95) -> Card:
+def card(
+    fit: Fit, methods: tuple[str, ...] = ("recommended", "bootstrap", "profile", "jacobian"), level: float = 0.95
+) -> Card:
     """The card of `fit`.
 
     Args:
         fit: the fit.
-        methods: interval methods to show side by side.
+        methods: interval methods to show side by side; the recommended one comes first, under its own name.
         level: nominal coverage.
     """
     return Card(
@@ -140,7 +142,9 @@ def card(fit: Fit, methods: tuple[str, ...] = ("bootstrap", "profile", "jacobian
 
 def _parameters(fit: Fit, methods: tuple[str, ...], level: float) -> pd.DataFrame:
     out = pd.DataFrame(index=pd.Index(fit.law.symbols, name=""))
-    for method in methods:
+    chosen = fit.recommended.method
+    # Each method once, in the order given, the recommended one by its own name.
+    for method in dict.fromkeys(chosen if m == "recommended" else m for m in methods):
         table = fit.intervals(method, level)
         if "estimate" not in out:
             out["estimate"] = [f"{v:.5g}" for v in table["estimate"]]
@@ -204,7 +208,8 @@ def _fitting(fit: Fit) -> list[tuple[str, str]]:
         ("Value", f"{fit.value:.6g}, summed over runs"),
         ("Weights", "equal" if np.ptp(fit.points.weights) == 0 else "given, one per run"),
         ("Optimizer", "damped Newton on the robust objective, exact derivatives, no grid"),
-        ("Resampled", f"by {fit.points.grouped_by}" if fit.points.grouped_by else "run by run"),
+        ("Resampled", _resampled(fit)),
+        ("Recommended interval", f"{fit.recommended.method}: {fit.recommended.why}"),
         ("Starts", f"{d.starts} screened, {d.walked} walked, {d.agreeing} reached the best optimum (seed {fit.seed})"),
         # Powers of ten: the digits of a gradient that is zero to rounding differ from machine to machine.
         ("Converged", f"{'yes' if d.converged else 'no'}, gradient below {_power_of_ten(max(d.gradient, 1e-6))}"),
@@ -213,6 +218,11 @@ def _fitting(fit: Fit) -> list[tuple[str, str]]:
         ("Workbench", __version__),
     ]
     return rows
+
+
+def _resampled(fit: Fit) -> str:
+    by = f"by {fit.points.grouped_by}" if fit.points.grouped_by else "run by run"
+    return by + (f", within {fit.points.stratified_by}" if fit.points.stratified_by else "")
 
 
 def _power_of_ten(value: float) -> str:

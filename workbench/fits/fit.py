@@ -32,6 +32,7 @@ def fit(
     delta: float = 1e-3,
     weights: str | Any | None = None,
     cluster: str | None = None,
+    strata: str | None = None,
     starts: int = STARTS,
     seed: int = 0,
 ) -> Fit:
@@ -49,7 +50,10 @@ def fit(
         objective: what is summed over runs; `workbench.engine.objective.OBJECTIVES` lists the names.
         delta: where Huber's loss turns linear.
         weights: column or array with one weight per run.
-        cluster: column whose equal values are resampled together in the bootstrap; default each run alone.
+        cluster: column whose equal values share errors (checkpoints of one run, seeds of one configuration):
+            every interval method but profile and jacobian keeps them together; default each run alone.
+        strata: column within whose equal values the bootstrap draws (budgets of an isoFLOP design), so that
+            every resample keeps the design; default one stratum.
         starts: starting points to screen.
         seed: seed of the starting points and of the bootstrap.
 
@@ -67,7 +71,7 @@ def fit(
         raise ValueError(f"where={where!r} selects none of the {len(load(runs))} runs; loosen it")
     if not isinstance(objective, Objective):
         objective = Objective(objective, delta)
-    points = gather(law, table, y, x, inputs, weights, cluster, positive=objective.in_logs)
+    points = gather(law, table, y, x, inputs, weights, cluster, objective.in_logs, strata)
     if not isinstance(starts, int | np.integer) or starts < 1:
         raise ValueError(f"starts is {starts!r}; it must be a whole number of at least 1")
     problem = Problem(law, points.x, points.y, points.weights, objective, _fixed(law, fixed), _tied(law, tied, fixed))

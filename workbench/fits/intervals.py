@@ -1,154 +1,207 @@
-"""Three intervals side by side: bootstrap over runs, profile of the objective, Jacobian covariance.
+"""Interval methods side by side, and which of them to trust on the data at hand.
 
-They answer the same question with different assumptions, and where they disagree the reader should
-know. All three work on the robust objective actually minimised.
+They answer the same question under different assumptions, and where they disagree the reader should
+know. All work on the robust objective actually minimised. `recommend` follows a simulation study,
+``benchmarks/coverage.py``, whose table and picture are kept with the code.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.stats import f as f_distribution
 from scipy.stats import t as t_distribution
 
-from workbench.engine.covariance import covariance
-from workbench.engine.solver import Problem, solve
+from workbench.engine.covariance import covariance, sandwich
+from workbench.fits.bootstrap import bootstrap, resample
+from workbench.fits.jackknife import leave_one_out
+from workbench.fits.profile import Profile, profile, profile_interval
+from workbench.fits.simulated import simulate, wild
 
-__all__ = ["Profile", "bootstrap", "profile", "profile_interval", "resample", "t_quantile"]
+if TYPE_CHECKING:
+    from workbench.fits.result import Fit
+
+__all__ = [
+    "OFFERED",
+    "Choice",
+    "Profile",
+    "bootstrap",
+    "confidence_draws",
+    "covariance",
+    "edges",
+    "interval_of",
+    "no_end",
+    "percentiles",
+    "profile",
+    "profile_interval",
+    "recommend",
+    "resample",
+    "t_quantile",
+]
+
+#: Every method that `Fit.intervals` takes.
+OFFERED = ("recommended", "bootstrap", "profile", "jacobian", "sandwich", "jackknife", "wild", "simulated")
+#: Methods that take what is asked for as linear in the coordinates near the estimate.
+LINEAR = ("jacobian", "sandwich", "jackknife")
+#: Step of numeric derivatives in the solver's coordinates, which are logarithms or of order one.
+STEP = 1e-5
+#: Below this share of residuals inside Huber's quadratic zone the fit is in effect one of medians.
+MEDIAN_LIKE = 0.5
+#: Runs per parameter from which the large-sample theory of medians holds well enough.
+MANY = 40
 
 
-def resample(cluster: np.ndarray, weights: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Weights ``[n, m]`` of `n` bootstrap samples that draw whole clusters with replacement.
+class Choice(NamedTuple):
+    """An interval method and why it was chosen."""
 
-    Checkpoints of one run, or seeds of one configuration, share their errors; drawing them one by one
-    would pretend they were independent (Efron and Tibshirani 1993, chapter 8).
+    method: str
+    why: str
+
+
+def recommend(fit: Fit) -> Choice:
+    """The method that covers on data like these; one sentence says why.
+
+    * Runs in clusters (checkpoints of one run, seeds of one configuration): ``sandwich``, CR3 with
+      Student's t of G - 1 degrees. Methods that take errors as independent cover 50 to 80 % there.
+    * Single runs, squares or a wide Huber zone: ``profile`` against F(1, n - P).
+    * Single runs, absolute values or a Huber zone narrower than most residuals: ``simulated`` below 40
+      runs a parameter. The density of the residuals at zero, on which every formula rests, is then hardly
+      known, and the other methods come out too narrow. With more runs ``profile``.
     """
-    groups = int(cluster.max()) + 1
-    drawn = rng.integers(groups, size=(n, groups)) + groups * np.arange(n)[:, None]
-    counts = np.bincount(drawn.ravel(), minlength=n * groups).reshape(n, groups)
-    return counts[:, cluster] * weights[None, :]
+    n, free = fit.n_runs, len(fit.problem.free)
+    groups = int(fit.points.cluster.max()) + 1
+    if groups < n:
+        by = fit.points.grouped_by
+        if groups < 2:
+            return Choice("sandwich", f"all runs share one {by}, so their common error cannot be seen")
+        return Choice("sandwich", f"{n} runs in {groups} clusters of {by} share errors: CR3 with t({groups - 1})")
+    zone = fit.problem.objective.zone(fit.problem.y)
+    # A median passes through as many runs as there are parameters, which says nothing of the noise.
+    inside = max(float((np.abs(fit.residuals) < zone).sum() - free), 0.0) / max(fit.degrees, 1)
+    if not np.isfinite(zone) or inside >= MEDIAN_LIKE:
+        return Choice("profile", f"single runs and an objective smooth on their scale: F(1, {fit.degrees})")
+    if n >= MANY * free:
+        return Choice("profile", f"{n} single runs for {free} parameters are many: F(1, {fit.degrees})")
+    return Choice(
+        "simulated",
+        f"{fit.problem.objective.name} is nearly a median here ({inside:.0%} of the residuals it does not "
+        f"pass through lie in its quadratic zone), and {n} runs are few for {free} parameters: "
+        "refits to simulated noise",
+    )
 
 
-def bootstrap(
-    problem: Problem,
-    theta: np.ndarray,
-    cluster: np.ndarray,
+def edges(
+    fit: Fit, method: str, level: float, n: int, tick: Callable[[float], None] | None = None
+) -> dict[str, tuple[float, float]]:
+    """Ends of the interval of every free parameter by one method; NaN or infinite where there is no end."""
+    problem = fit.problem
+    free = [fit.law.parameters[j] for j in problem.free]
+    if method == "profile":
+        return {p.symbol: profile_interval(fit.profile(p.symbol), level, fit.degrees, p.log) for p in free}
+    low, high = interval_of(fit, problem.to_z, level, method, n, tick)
+    with np.errstate(over="ignore"):
+        ends = [(np.exp(a), np.exp(b)) if p.log else (a, b) for p, a, b in zip(free, low, high, strict=True)]
+    return {p.symbol: (float(a), float(b)) for p, (a, b) in zip(free, ends, strict=True)}
+
+
+def interval_of(
+    fit: Fit,
+    of: Callable[[np.ndarray], np.ndarray],
+    level: float,
+    method: str,
     n: int,
-    seed: int,
     tick: Callable[[float], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`n` refits to resampled runs, each from the estimate.
+    """Interval ``([M], [M])`` of anything that follows from the parameters.
 
     Args:
-        problem: the fitted problem.
-        theta: ``[P]`` the estimate.
-        cluster: ``[m]`` group of each run.
-        n: number of resamples.
-        seed: seed of the resampling.
+        fit: the fit.
+        of: takes parameter vectors ``[K, P]`` to values ``[K, M]``, on a scale where errors are symmetric.
+        level: nominal coverage.
+        method: one of `OFFERED` but ``profile`` and ``recommended``.
+        n: resamples or simulated data sets.
         tick: progress callback.
-
-    Returns:
-        Parameter draws ``[n, P]`` and whether each converged ``[n]``.
     """
-    rng = np.random.default_rng(seed)
-    w = resample(cluster, problem.weights, n, rng)
-    # A billionth of the objective is a thousandth of a standard error.
-    solution = solve(problem, np.repeat(theta[None], n, axis=0), w, warm=True, tolerance=1e-9, tick=tick)
-    return solution.theta, solution.converged
+    if method in LINEAR:
+        centre, spread, degrees = _linear(fit, of, method)
+        reach = t_quantile(level, degrees) * spread
+        return centre - reach, centre + reach
+    with np.errstate(all="ignore"):
+        return percentiles(confidence_draws(fit, of, method, n, tick), level)
+
+
+def percentiles(drawn: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
+    """Ends ``([M], [M])`` of the middle share `level` of each column ``[B, M]``, over what is finite."""
+    drawn = np.where(np.isfinite(drawn), drawn, np.nan)
+    tail = 50 * (1 - level)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a column without any number has NaN ends
+        low, high = np.nanpercentile(drawn, [tail, 100 - tail], axis=0)
+    return low, high
+
+
+def confidence_draws(
+    fit: Fit,
+    of: Callable[[np.ndarray], np.ndarray],
+    method: str,
+    n: int,
+    tick: Callable[[float], None] | None = None,
+) -> np.ndarray:
+    """Draws ``[n, M]`` whose percentiles are the ends of `interval_of`, to which other noise may be added."""
+    if method in LINEAR:
+        centre, spread, degrees = _linear(fit, of, method)
+        # Equally likely quantiles instead of random numbers: their percentiles are those of Student's t.
+        steps = np.random.default_rng([fit.seed, 4]).permutation((np.arange(n) + 0.5) / n)
+        return centre + t_distribution.ppf(steps, max(degrees, 1))[:, None] * spread
+    if method == "bootstrap":
+        return of(fit.draws(n, tick))
+    if method == "wild":
+        key = ("wild", n)
+        if key not in fit._cache:
+            robust = sandwich(fit.problem, fit.theta, fit.points.cluster)
+            fit._cache[key] = wild(fit.problem, fit.theta, robust, fit.points.cluster, n, fit.seed, tick)
+        return of(fit._cache[key])
+    key = ("simulated", n)
+    if key not in fit._cache:
+        fit._cache[key] = simulate(fit.problem, fit.theta, n, fit.seed, tick)
+    drawn, noise = fit._cache[key]
+    centre = of(fit.theta[None])
+    return centre - (of(drawn) - centre) / np.maximum(noise, 1e-300)[:, None]
+
+
+def _linear(fit: Fit, of: Callable[[np.ndarray], np.ndarray], method: str) -> tuple[np.ndarray, np.ndarray, int]:
+    """Value, standard error ``[M]`` and degrees of freedom, with `of` taken as linear near the estimate."""
+    problem = fit.problem
+    z = problem.to_z(fit.theta[None])
+    moved = np.concatenate([z + STEP * np.eye(z.size), z - STEP * np.eye(z.size)])
+    with np.errstate(all="ignore"):
+        centre = of(fit.theta[None])[0]
+        ahead, behind = np.split(of(problem.to_theta(moved)), 2)
+        slopes = ((ahead - behind) / (2 * STEP)).T
+        if method == "sandwich":
+            robust = sandwich(problem, fit.theta, fit.points.cluster)
+            return centre, robust.spread(slopes), robust.degrees
+        if method == "jackknife":
+            values = of(leave_one_out(problem, fit.theta, fit.points.cluster)) - centre
+            groups = len(values)
+            degrees = groups - 1 if groups < fit.n_runs else fit.degrees
+            return centre, np.sqrt((groups - 1) / groups * (values**2).sum(0)), degrees
+        cov = covariance(problem, fit.theta)
+        return centre, np.sqrt(np.maximum(np.einsum("mf,fg,mg->m", slopes, cov, slopes), 0.0)), fit.degrees
+
+
+def no_end(method: str, low: float, high: float) -> str:
+    """Why an interval has no end on some side."""
+    if method == "profile":
+        side = "below" if not np.isfinite(low) else "above"
+        return f"the profile stays flat {side}: the data set no limit there"
+    if method in ("sandwich", "wild", "jackknife"):
+        return "without one run or cluster the others do not determine it, so there is no interval"
+    return f"the {method} method gives no finite interval"
 
 
 def t_quantile(level: float, degrees: int) -> float:
     """Two-sided Student quantile; the normal one where degrees are many."""
     return float(t_distribution.ppf(0.5 + level / 2, max(degrees, 1)))
-
-
-@dataclass(frozen=True)
-class Profile:
-    """The objective along one parameter, everything else refitted.
-
-    Attributes:
-        symbol: the parameter.
-        values: ``[K]`` values it was held at, ascending.
-        rise: ``[K]`` how far the objective rose, in units of the noise scale (a likelihood-ratio statistic).
-    """
-
-    symbol: str
-    values: np.ndarray
-    rise: np.ndarray
-
-
-def profile(problem: Problem, theta: np.ndarray, symbol: str, span: float = 16.0) -> Profile:
-    """Profile of the objective in one parameter (Bates and Watts 1988, chapter 6).
-
-    Args:
-        problem: the fitted problem.
-        theta: ``[P]`` the optimum.
-        symbol: a free parameter.
-        span: how far to look, in likelihood-ratio units.
-
-    Returns:
-        A `Profile` that reaches `span` on both sides, or the parameter's bounds.
-    """
-    k = problem.free_symbols.index(symbol)
-    low, high = problem.bounds()
-    centre = problem.to_z(theta[None])[0]
-    best = problem.values(theta[None])[0]
-    residuals = problem.residuals(theta[None])[0]
-    zone = problem.objective.zone(problem.y)
-    m2, slope_of_psi = problem.objective.noise(residuals, problem.weights, len(problem.free), zone)
-    # The moments are those of psi within the zone; the absolute loss is that divided by the zone.
-    unit = zone if problem.objective.shape == "absolute" else 1.0
-    omega = max(m2 / slope_of_psi, 1e-30)
-    spread = covariance(problem, theta)
-    width = np.sqrt(spread[k, k]) if np.isfinite(spread[k, k]) and spread[k, k] > 0 else 0.1
-    width = float(np.clip(width, 1e-9, 3.0))
-    # Others move along with the profiled one as the covariance says: a start near the answer.
-    slope = spread[:, k] / spread[k, k] if np.isfinite(spread).all() and spread[k, k] > 0 else np.zeros(centre.size)
-    slope[k] = 1.0
-    found: dict[float, float] = {float(centre[k]): 0.0}
-
-    def look(at: np.ndarray) -> None:
-        at = np.clip(at, low[k], high[k])
-        starts = centre[None] + np.clip((at - centre[k])[:, None] * slope[None], -20, 20)
-        starts[:, k] = at
-        solution = solve(problem, problem.to_theta(starts), frozen=(symbol,), warm=True, tolerance=1e-9)
-        for position, value in zip(at, solution.value, strict=True):
-            found[float(position)] = max(0.0, 2 * unit * (value - best) / omega)
-
-    look(centre[k] + width * np.array([-4, -3, -2.5, -2, -1.5, -1, -0.5, 0.5, 1, 1.5, 2, 2.5, 3, 4]))
-    for side, bound in ((-1, low[k]), (1, high[k])):
-        reach = 4.0
-        while True:
-            outer = min(found) if side < 0 else max(found)
-            if found[outer] >= span or abs(outer - bound) < 1e-9 or reach > 4000:
-                break
-            look(centre[k] + side * width * reach * np.array([1.5, 2.0, 3.0]))
-            reach *= 3
-    z = np.array(sorted(found))
-    values = np.exp(z) if problem.law.parameters[problem.free[k]].log else z
-    return Profile(symbol, values, np.array([found[float(v)] for v in z]))
-
-
-def profile_interval(curve: Profile, level: float, degrees: int, log: bool) -> tuple[float, float]:
-    """Where a profile crosses the threshold of `level`; NaN on a side where it never does.
-
-    The threshold is F(1, degrees), which tends to chi-square with one degree of freedom; the crossing is
-    interpolated on the signed root of the rise, which is nearly a straight line.
-    """
-    threshold = np.sqrt(f_distribution.ppf(level, 1, max(degrees, 1)))
-    z = np.log(curve.values) if log else curve.values
-    root = np.sqrt(curve.rise)
-    bottom = int(np.argmin(root))
-    ends = []
-    for order in (range(bottom, -1, -1), range(bottom, z.size)):
-        end, before = np.nan, bottom
-        for i in order:
-            if root[i] >= threshold:
-                share = (threshold - root[before]) / max(root[i] - root[before], 1e-300)
-                end = z[before] + share * (z[i] - z[before])
-                break
-            before = i
-        ends.append(np.exp(end) if log else end)
-    return float(ends[0]), float(ends[1])

@@ -31,6 +31,8 @@ class Points:
         columns: input symbol -> column it came from.
         target: name of the fitted column.
         grouped_by: column the clusters come from, None where every run stands alone.
+        strata: index of the stratum each run is resampled within ``[n]``, None where there are none.
+        stratified_by: column the strata come from.
     """
 
     frame: pd.DataFrame
@@ -42,6 +44,8 @@ class Points:
     columns: dict[str, str]
     target: str
     grouped_by: str | None = None
+    strata: np.ndarray | None = None
+    stratified_by: str | None = None
 
     def __len__(self) -> int:
         return self.y.size
@@ -109,6 +113,7 @@ def gather(
     weights: str | Any | None = None,
     cluster: str | None = None,
     positive: bool = True,
+    strata: str | None = None,
 ) -> Points:
     """The points of a fit of `law` to column `y` of `runs`.
 
@@ -120,9 +125,10 @@ def gather(
         weights: column or array of weights, one per run of the table; default 1.
         cluster: column whose equal values are resampled together; default every run alone.
         positive: whether `y` must be positive (objectives on logarithms).
+        strata: column within whose equal values the bootstrap draws, such as a budget.
 
     Raises:
-        ValueError: no such column, bad weights, or no run left.
+        ValueError: no such column, bad weights, a cluster in two strata, or no run left.
     """
     frame = runs.frame
     check_target(runs, y)
@@ -157,12 +163,12 @@ def gather(
             + (f"all were left out ({shown})" if len(frame) else "there are none; check the filter or the file")
         )
     kept = frame[keep].reset_index(drop=True)
-    if cluster is None:
-        groups = np.arange(len(kept))
-    elif cluster in kept.columns:
-        groups = pd.factorize(kept[cluster])[0]
-    else:
-        raise ValueError(f"there is no column {cluster!r} to resample by; this table has {', '.join(frame.columns)}")
+    groups = _indices(kept, cluster, "resample by")
+    layers = None if strata is None else _indices(kept, strata, "stratify by")
+    if layers is not None and len(np.unique(np.stack([groups, layers]), axis=1).T) > groups.max() + 1:
+        raise ValueError(
+            f"some {cluster} has runs of several {strata}, and is drawn whole: take strata that hold whole clusters"
+        )
     return Points(
         frame=kept,
         x={symbol: kept[column].to_numpy(float) for symbol, column in columns.items()},
@@ -173,7 +179,18 @@ def gather(
         columns=columns,
         target=y,
         grouped_by=cluster,
+        strata=layers,
+        stratified_by=strata,
     )
+
+
+def _indices(frame: pd.DataFrame, column: str | None, purpose: str) -> np.ndarray:
+    """Index ``[n]`` of each row's value in a column, missing values being one of their own; else of the row."""
+    if column is None:
+        return np.arange(len(frame))
+    if column not in frame.columns:
+        raise ValueError(f"there is no column {column!r} to {purpose}; this table has {', '.join(frame.columns)}")
+    return pd.factorize(frame[column], use_na_sentinel=False)[0]
 
 
 def check_target(runs: RunTable, y: str) -> None:

@@ -2,48 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from workbench.fits.intervals import OFFERED, confidence_draws, interval_of, percentiles, recommend
+from workbench.fits.simulated import draw_errors
 from workbench.runs.table import RunTable
 from workbench.units import FLOPS_PER_PARAM_TOKEN
 
 if TYPE_CHECKING:
     from workbench.fits.result import Fit
 
-__all__ = ["KINDS", "add_noise", "extrapolation", "predict"]
+__all__ = ["KINDS", "add_noise", "conclusion", "extrapolation", "predict"]
 
 #: Prediction intervals on offer: of one new run, or of the expected value.
 KINDS = ("run", "curve")
 
 
-def predict(fit: Fit, at: Any, *, level: float, kind: str, n: int) -> pd.DataFrame:
+def predict(fit: Fit, at: Any, *, level: float, kind: str, n: int, method: str = "recommended") -> pd.DataFrame:
     """Predictions of `fit` with intervals; the engine of `Fit.predict`, which documents the arguments."""
     if kind not in KINDS:
         raise ValueError(f"no prediction interval is called {kind!r}; choose {' or '.join(map(repr, KINDS))}")
+    method = _method(fit, method)
     x = _inputs(fit, at)
     mean = fit.law.predict(fit.theta, x)
+    # Errors are symmetric on the scale of the residuals.
+    logs = fit.problem.objective.in_logs and bool((mean > 0).all())
+
+    def of(theta):
+        value = fit.law.predict(theta, x)
+        return np.log(value) if logs else value
+
     low = high = np.full(mean.shape, np.nan)
     if fit.degrees >= 1:
-        drawn = fit.law.predict(fit.draws(n), x)
-        if kind == "run":
-            drawn = add_noise(fit, drawn)
-        tail = 50 * (1 - level)
-        low, high = np.nanpercentile(drawn, [tail, 100 - tail], axis=0)
+        with np.errstate(all="ignore"):
+            if kind == "curve":
+                low, high = interval_of(fit, of, level, method, n)
+                low, high = (np.exp(low), np.exp(high)) if logs else (low, high)
+            else:
+                drawn = confidence_draws(fit, of, method, n)
+                drawn = add_noise(fit, np.exp(drawn) if logs else drawn)
+                low, high = percentiles(drawn, level)
+        unlimited = ~(np.isfinite(low) & np.isfinite(high))
+        low, high = np.where(unlimited, np.nan, low), np.where(unlimited, np.nan, high)
     out = pd.DataFrame({fit.points.columns[s]: np.broadcast_to(v, mean.shape) for s, v in x.items()})
     out["prediction"], out["low"], out["high"] = mean, low, high
     out["extrapolation"] = extrapolation(fit, x)
     return out
 
 
+def conclusion(fit: Fit, function: Callable, *, level: float, method: str, n: int) -> dict[str, float | str]:
+    """Interval of a function of the parameters; the engine of `Fit.conclusion`, which documents the arguments."""
+    method = _method(fit, method)
+
+    def of(theta):
+        value = np.asarray(function(dict(zip(fit.law.symbols, theta.T, strict=True))), dtype=float)
+        return np.broadcast_to(value, len(theta))[:, None]
+
+    ends = (np.nan, np.nan)
+    if fit.degrees >= 1:
+        ends = (float(end[0]) for end in interval_of(fit, of, level, method, n))
+    low, high = ends
+    return {"estimate": float(of(fit.theta[None])[0, 0]), "low": low, "high": high, "method": method}
+
+
+def _method(fit: Fit, method: str) -> str:
+    if method not in OFFERED:
+        raise ValueError(f"no interval method is called {method!r}; choose one of {', '.join(OFFERED)}")
+    chosen = recommend(fit).method if method == "recommended" else method
+    return "jacobian" if chosen == "profile" else chosen
+
+
 def add_noise(fit: Fit, drawn: np.ndarray) -> np.ndarray:
-    """Add one run's residual to each draw ``[B, m]``, inflated for the parameters already spent."""
+    """Add the error of one new run to each draw ``[B, m]``.
+
+    Errors as in `draw_errors`, and as uncertain in size as so few runs leave them: scaled by
+    ``sqrt(df / chi2_df)``, which turns normal errors into Student's t.
+    """
     rng = np.random.default_rng([fit.seed, 1])
-    inflated = fit.residuals * np.sqrt(fit.n_runs / fit.degrees)
-    noise = rng.choice(inflated, size=drawn.shape, p=fit.points.weights / fit.points.weights.sum())
+    groups = int(fit.points.cluster.max()) + 1
+    degrees = groups - 1 if 1 < groups < fit.n_runs else fit.degrees
+    noise = draw_errors(fit.problem, fit.residuals, drawn.shape, rng)
+    noise *= np.sqrt(degrees / rng.chisquare(degrees, len(drawn)))[:, None]
     return drawn * np.exp(-noise) if fit.problem.objective.in_logs else drawn - noise
 
 

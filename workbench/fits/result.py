@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,14 +20,11 @@ from workbench.late import late
 from workbench.laws.base import Law
 from workbench.runs.table import RunTable
 
-if TYPE_CHECKING:
-    from workbench.fits.plan import Plan
-
 __all__ = ["METHODS", "RESAMPLES", "Fit"]
 
 #: Bootstrap resamples when nobody says how many.
 RESAMPLES = 1000
-#: Interval methods on offer.
+#: Interval methods to look at side by side; `workbench.fits.intervals.OFFERED` lists all there are.
 METHODS = ("bootstrap", "profile", "jacobian")
 
 
@@ -58,6 +55,14 @@ class Fit:
 
     plot = late("workbench.figures.curve:curve", "The runs, the fitted curve and its band, as an Altair chart.")
     panel = late("workbench.panels.fit:panel", "An interactive panel on this fit.")
+    plan = late(
+        "workbench.analysis.frontier:plan", "Compute-optimal parameters and tokens at each budget, as a `Frontier`."
+    )
+
+    influence = late("workbench.analysis.influence:influence", "Which runs a conclusion hangs on, as an `Influence`.")
+    multiverse = late(
+        "workbench.analysis.multiverse:around", "The same question under every defensible analysis, as a `Multiverse`."
+    )
 
     @property
     def params(self) -> dict[str, float]:
@@ -90,7 +95,7 @@ class Fit:
         return self.problem.objective.log_likelihood(self.residuals, self.points.weights, self.points.y)
 
     def draws(self, n: int = RESAMPLES, tick: Callable[[float], None] | None = None) -> np.ndarray:
-        """Bootstrap draws ``[n, P]`` of the parameters, resampling runs; kept for later calls.
+        """Bootstrap draws ``[n, P]`` of the parameters, resampling runs or clusters; kept for later calls.
 
         Args:
             n: number of resamples.
@@ -107,12 +112,19 @@ class Fit:
                 "add runs or fix parameters"
             )
         if n not in self._cache:
-            self._cache[n], _ = _intervals.bootstrap(self.problem, self.theta, self.points.cluster, n, self.seed, tick)
+            self._cache[n], _ = _intervals.bootstrap(
+                self.problem, self.theta, self.points.cluster, n, self.seed, tick, self.points.strata
+            )
         return self._cache[n]
+
+    @property
+    def recommended(self) -> _intervals.Choice:
+        """The interval method that covers on data like these, and why; see `intervals.recommend`."""
+        return _intervals.recommend(self)
 
     def intervals(
         self,
-        method: str = "bootstrap",
+        method: str = "recommended",
         level: float = 0.95,
         n: int = RESAMPLES,
         tick: Callable[[float], None] | None = None,
@@ -120,19 +132,36 @@ class Fit:
         """Estimates with intervals, one row a parameter.
 
         Args:
-            method: ``bootstrap`` over runs (percentiles), ``profile`` of the objective, or ``jacobian``.
+            method: one of
+
+                * ``recommended``: chosen by the data, see `Fit.recommended`;
+                * ``bootstrap``: runs or clusters drawn again, within strata if the fit has any; percentiles;
+                * ``profile``: where the objective rises to F(1, n - P); errors taken as independent;
+                * ``jacobian``: covariance at the optimum, Student's t; errors taken as independent and equal;
+                * ``sandwich``: HC3 for single runs, CR3 for clusters, Student's t;
+                * ``jackknife``: refits without each run or cluster, Student's t;
+                * ``wild``: wild (cluster) bootstrap with refits, percentiles scaled to Student's t;
+                * ``simulated``: refits to noise drawn around the curve, studentised; for fits of medians.
             level: nominal coverage.
-            n: bootstrap resamples.
-            tick: progress callback of the bootstrap.
+            n: bootstrap resamples, or simulated data sets.
+            tick: progress callback of the methods that resample.
 
         Returns:
             Columns ``estimate``, ``low``, ``high``, ``identified``, ``note``; the index is the symbol. Fixed
-            and tied parameters say so in the note. Where no interval exists low and high are NaN.
+            and tied parameters say so in the note. Where no interval exists low and high are NaN. The
+            frame's ``attrs`` hold the ``method`` used and, if it was recommended, ``why``.
+
+        Raises:
+            ValueError: unknown method, or a level outside 0 to 1.
         """
-        if method not in METHODS:
-            raise ValueError(f"no interval method is called {method!r}; choose one of {', '.join(METHODS)}")
+        if method not in _intervals.OFFERED:
+            raise ValueError(
+                f"no interval method is called {method!r}; choose one of {', '.join(METHODS)}, or "
+                + ", ".join(m for m in _intervals.OFFERED if m not in METHODS)
+            )
+        method, why = self.recommended if method == "recommended" else _intervals.Choice(method, "")
         level = _level(level)
-        edges = self._edges(method, level, n, tick) if self.degrees >= 1 else {}
+        edges = _intervals.edges(self, method, level, n, tick) if self.degrees >= 1 else {}
         rows = []
         for symbol, parameter in zip(self.law.symbols, self.law.parameters, strict=True):
             source = self.problem.tied.get(symbol, symbol)
@@ -146,34 +175,13 @@ class Fit:
             elif self.degrees < 1:
                 note = note or "no degrees of freedom, so no interval"
             elif not note and not (np.isfinite(low) and np.isfinite(high)):
-                side = "below" if not np.isfinite(low) else "above"
-                note = f"the profile stays flat {side}: the data set no limit there"
+                note = _intervals.no_end(method, low, high)
             identified = source not in self.diagnostics.unidentified and np.isfinite(low) and np.isfinite(high)
             rows.append((symbol, self.params[symbol], low, high, bool(identified), note, parameter.meaning))
         table = pd.DataFrame(rows, columns=["symbol", "estimate", "low", "high", "identified", "note", "meaning"])
-        return table.set_index("symbol")
-
-    def _edges(self, method: str, level: float, n: int, tick) -> dict[str, tuple[float, float]]:
-        tail = 50 * (1 - level)
-        if method == "bootstrap":
-            draws = self.draws(n, tick)
-            finite = draws[np.isfinite(draws).all(axis=1)]
-            low, high = np.percentile(finite, [tail, 100 - tail], axis=0)
-            return {s: (low[j], high[j]) for j, s in enumerate(self.law.symbols)}
-        out = {}
-        centre = self.problem.to_z(self.theta[None])[0]
-        spread = np.sqrt(np.maximum(np.diag(_intervals.covariance(self.problem, self.theta)), 0))
-        for k, j in enumerate(self.problem.free):
-            parameter = self.law.parameters[j]
-            if method == "jacobian":
-                reach = _intervals.t_quantile(level, self.degrees) * spread[k]
-                with np.errstate(over="ignore"):
-                    ends = centre[k] - reach, centre[k] + reach
-                    out[parameter.symbol] = tuple(np.exp(ends)) if parameter.log else ends
-            else:
-                curve = self.profile(parameter.symbol)
-                out[parameter.symbol] = _intervals.profile_interval(curve, level, self.degrees, parameter.log)
-        return out
+        table = table.set_index("symbol")
+        table.attrs.update(method=method, why=why)
+        return table
 
     def profile(self, symbol: str) -> _intervals.Profile:
         """The objective along one free parameter with the others refitted; see `intervals.profile`."""
@@ -185,7 +193,14 @@ class Fit:
         return self._cache[key]
 
     def predict(
-        self, at: Any = None, *, level: float = 0.95, kind: str = "run", n: int = RESAMPLES, **columns: Any
+        self,
+        at: Any = None,
+        *,
+        level: float = 0.95,
+        kind: str = "run",
+        n: int = RESAMPLES,
+        method: str = "recommended",
+        **columns: Any,
     ) -> pd.DataFrame:
         """Predictions with intervals, and how far each one extrapolates.
 
@@ -195,7 +210,9 @@ class Fit:
             level: nominal coverage.
             kind: ``run``: interval for one new run (noise of a single run included); ``curve``: for the
                 expected value.
-            n: bootstrap resamples.
+            n: bootstrap resamples, or draws of the noise.
+            method: as for `intervals`; ``recommended`` covers best, ``bootstrap`` follows `draws`. A profile
+                is of a parameter, so ``jacobian`` takes its place here.
 
         Returns:
             The inputs, then ``prediction``, ``low``, ``high`` in the unit of the fitted column and
@@ -204,13 +221,31 @@ class Fit:
         Raises:
             ValueError: a column is missing or not positive; the sentence names it.
         """
-        return _predict.predict(self, columns if at is None else at, level=_level(level), kind=kind, n=n)
+        return _predict.predict(self, columns if at is None else at, level=_level(level), kind=kind, n=n, method=method)
 
-    def plan(self, flops: Any, *, level: float = 0.95, n: int = RESAMPLES) -> Plan:
-        """Compute-optimal parameters and tokens at each budget, with intervals; see `plan.plan`."""
-        from workbench.fits.plan import plan
+    def conclusion(
+        self,
+        of: Callable[[dict[str, np.ndarray]], Any],
+        *,
+        level: float = 0.95,
+        method: str = "recommended",
+        n: int = RESAMPLES,
+    ) -> dict[str, float | str]:
+        """Interval of a number that follows from the parameters, such as the exponent of the optimal size.
 
-        return plan(self, flops, level=level, n=n)
+        ``fit.conclusion(lambda p: p["beta"] / (p["alpha"] + p["beta"]))``
+
+        Args:
+            of: function of a mapping from symbol to values ``[K]``; plain numpy operations, one number a fit.
+                Give the logarithm of what spans decades.
+            level: nominal coverage.
+            method: as for `intervals`; a profile is of a parameter, so ``jacobian`` takes its place.
+            n: bootstrap resamples, or simulated data sets.
+
+        Returns:
+            ``estimate``, ``low``, ``high`` and the ``method`` used. NaN ends without degrees of freedom.
+        """
+        return _predict.conclusion(self, of, level=_level(level), method=method, n=n)
 
     def card(self):
         """The fit's card: what was done, with what evidence, and what nobody stated; see `card.card`."""
@@ -250,13 +285,14 @@ class Fit:
             y=p.y[keep],
             weights=p.weights[keep],
             cluster=np.unique(p.cluster[keep], return_inverse=True)[1],
+            strata=None if p.strata is None else np.unique(p.strata[keep], return_inverse=True)[1],
             left_out={**p.left_out, **dropped},
         )
         problem = replace(self.problem, x=points.x, y=points.y, weights=points.weights)
         theta, diagnostics = search(problem, 64, self.seed, warm=self.theta)
         return replace(self, points=points, problem=problem, theta=theta, diagnostics=diagnostics, _cache={})
 
-    def to_dict(self, method: str = "bootstrap", level: float = 0.95, n: int = RESAMPLES, tick=None) -> dict:
+    def to_dict(self, method: str = "recommended", level: float = 0.95, n: int = RESAMPLES, tick=None) -> dict:
         """The fit as strict JSON types: parameters with intervals, objective, diagnostics, exclusions."""
         table = self.intervals(method, level, n, tick)
         parameters = {
@@ -283,16 +319,17 @@ class Fit:
             "objective_value": _number(self.value),
             "parameters": parameters,
             "interval": {
-                "method": method,
+                "method": table.attrs["method"],
+                "why": table.attrs["why"] or None,
                 "level": level,
-                "n": n if method == "bootstrap" else None,
+                "n": n if table.attrs["method"] in ("bootstrap", "wild", "simulated") else None,
                 "seed": self.seed,
             },
             "diagnostics": self.diagnostics.to_dict(),
         }
 
     def table(
-        self, method: str = "bootstrap", level: float = 0.95, n: int = RESAMPLES, digits: int = 3
+        self, method: str = "recommended", level: float = 0.95, n: int = RESAMPLES, digits: int = 3
     ) -> pd.DataFrame:
         """`intervals` rounded to `digits` significant digits, for reading and for notebooks."""
         out = self.intervals(method, level, n)
