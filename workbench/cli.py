@@ -23,6 +23,10 @@ __all__ = ["main"]
 BAD_INPUT, INTERRUPTED = 2, 130
 
 
+#: `workbench.fits.intervals.OFFERED`, said here so that --help needs no scipy; a test compares them.
+INTERVALS = ("recommended", "bootstrap", "profile", "jacobian", "sandwich", "jackknife", "wild", "simulated")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the console script."""
     # The arrays of a fit are small: a second BLAS thread costs more than it gives, and a variable set
@@ -92,9 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--tie", action="append", default=[], metavar="A=B", help="keep a parameter equal to another")
     fit.add_argument("--weights", help="column with one weight per run")
     fit.add_argument("--cluster", help="column whose equal values are resampled together")
-    fit.add_argument(
-        "--method", default="bootstrap", choices=("bootstrap", "profile", "jacobian"), help="kind of interval"
-    )
+    fit.add_argument("--method", choices=INTERVALS, help="kind of interval; with --bootstrap N that, else recommended")
     fit.add_argument("--flops", type=_positive, action="append", metavar="BUDGET", help="also plan for this many FLOP")
 
     compare = _command(commands, "compare", _compare, "fit several laws and judge them on held-out larger runs")
@@ -252,19 +254,27 @@ def _fit(arguments: argparse.Namespace) -> None:
     )
     _notes(runs)
     n = 1000 if arguments.bootstrap is None else arguments.bootstrap
-    if arguments.method == "bootstrap" and fitted.degrees >= 1:
+    method = arguments.method or ("recommended" if arguments.bootstrap is None else "bootstrap")
+    taken = fitted.recommended.method if method == "recommended" else method
+    if (taken == "bootstrap" or arguments.flops) and fitted.degrees >= 1:
         with Progress(f"Bootstrap, {n} resamples of {fitted.n_runs} runs") as progress:
             fitted.draws(n, progress)
+    if taken in ("wild", "simulated") and fitted.degrees >= 1:
+        with Progress(f"Refits to {n} data sets with {taken} noise") as progress:
+            fitted.intervals(taken, n=n, tick=progress)
     plan = fitted.plan(arguments.flops, n=n) if arguments.flops else None
     if arguments.json:
-        payload = fitted.to_dict(arguments.method, n=n)
+        payload = fitted.to_dict(method, n=n)
         if plan is not None:
             payload["plan"] = plan.to_dict()
         _emit(payload)
         return
     print(fitted)
     print()
-    print(fitted.table(arguments.method, n=n, digits=5).to_string())
+    table = fitted.table(method, n=n, digits=5)
+    print(table.to_string())
+    print(f"95 % intervals: {table.attrs.get('method') or method}", end="")
+    print(f" ({table.attrs['why']})" if table.attrs.get("why") else "")
     for warning in fitted.diagnostics.warnings:
         print(f"! {warning}")
     d = fitted.diagnostics

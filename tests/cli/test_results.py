@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -187,3 +188,15 @@ def test_lab_opens_the_first_notebook(run, monkeypatch):
     (program, argv) = started[0]
     assert status == 0 and program == sys.executable and argv[:3] == [sys.executable, "-m", "jupyterlab"]
     assert Path(argv[3]).name.startswith("01_") and Path(argv[3]).is_file() and argv[4:] == ["--no-browser"]
+
+
+def test_the_commands_offer_every_kind_of_interval():
+    from workbench.cli import INTERVALS
+    from workbench.fits.intervals import OFFERED
+
+    assert INTERVALS == OFFERED
+
+
+def test_fit_says_which_interval_it_took_and_why(good: Path, run):
+    status, out, _ = run("fit", good, "--law", "power_constant", "--x", "flops")
+    assert status == 0 and re.search(r"^95 % intervals: (profile|simulated|sandwich) \(.+\)$", out, re.MULTILINE)
