@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from workbench.analysis.replicates import CORRECTIONS, range_tail, replicates, seeds_needed
+from workbench.analysis.pairwise import CORRECTIONS, range_tail, seeds_needed
+from workbench.analysis.replicates import replicates
 
 TRACK = Path(__file__).parents[3] / "shared" / "runs" / "nanogpt_logs" / "track3"
 

@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
+import workbench
 from workbench.analysis.schedule_curves import fit_curves
 from workbench.laws import get
 from workbench.laws.schedules.multi_power import SQUARE_ROOT
 from workbench.laws.schedules.schedule import Schedule
+from workbench.shipped import sweep
 
 T, PEAK = 4000, 0.4
 
@@ -143,6 +146,60 @@ def test_best_schedule_is_the_best_of_what_was_searched(result):
     assert search.best.rates[-1] == pytest.approx(1e-4) and "Train it" in repr(search)
 
 
+def test_the_misfit_is_that_of_each_curve_predicted_by_the_others(made):
+    _, curves, schedules, law = made
+    given = {"schedules": schedules, "points": 40, "starts": 16}
+    found = fit_curves(curves, "annealing", **given)
+    squares = []
+    for left_out, number in (("a", 1.0), ("b", 2.0), ("c", 3.0)):
+        others = [name for name in curves if name != left_out]
+        theta = fit_curves({name: curves[name] for name in others}, "annealing", **given).fit.params
+        frame = curves[left_out]
+        x = {"t": frame["step"].to_numpy(float), "j": np.full(len(frame), number)}
+        squares.append(np.mean(np.log(law.predict(theta, x) / frame["loss"]) ** 2))
+    assert found.misfit == pytest.approx(np.sqrt(np.mean(squares)), rel=1e-3)
+    row = found.predict("c", [900], kind="schedule", level=0.9).iloc[0]
+    for end, sign in (("low", -1), ("high", 1)):
+        wide = sign * stats.t(3).ppf(0.95) * found.misfit
+        assert row[end] == pytest.approx(row["prediction"] * np.exp(wide), rel=1e-9)
+
+
+def test_refit_keeps_the_settings(made, result):
+    again = result.refit(["a", "b"])
+    assert again.fit.params == result.fit.params and again.held_out == ("c",)
+    # the curves are logged at the same steps, so each gives as many points
+    assert 2 * len(result.refit(["c"]).fit.points) == len(result.fit.points)
+
+
+@pytest.fixture(scope="module")
+def trained_under_twelve():
+    """The long runs of data/schedules, seeds averaged, without the first thousand steps."""
+    runs = workbench.load(sweep("schedules"))
+    curves, schedules = {}, {}
+    for name, part in runs.where("horizon == 'long'").frame.groupby("shape"):
+        seeds = [runs.curves[run] for run in part["run"]]
+        whole = seeds[0][["step", "lr"]].assign(loss=np.mean([seed["loss"] for seed in seeds], axis=0))
+        schedules[name] = Schedule.from_frame(whole, warmup=492, name=name)
+        curves[name] = whole[whole["step"] >= 1000]
+    return curves, schedules
+
+
+@pytest.mark.parametrize("law, fixed", [("multi_power", SQUARE_ROOT), ("annealing", {})])
+def test_leaving_out_curves_covers_other_schedules_where_the_parameters_alone_do_not(trained_under_twelve, law, fixed):
+    """At its level on average over what was fitted: six sets of three curves, each predicting nine others."""
+    curves, schedules = trained_under_twelve
+    rng = np.random.default_rng(1)
+    wide, narrow = [], []
+    for _ in range(6):
+        train = rng.choice(sorted(curves), 3, replace=False).tolist()
+        given = {"schedules": schedules, "points": 32, "starts": 12, "fixed": fixed}
+        found = fit_curves(curves, law, train=train, **given)
+        wide.append(found.score(kind="schedule").loc["mean", "coverage"])
+        narrow.append(found.score(kind="run", n=20).loc["mean", "coverage"])
+    assert 0.88 <= np.mean(wide) <= 0.995
+    assert np.mean(narrow) < np.mean(wide) - 0.05
+
+
 def test_bad_rows_are_left_out_and_counted(made):
     curves = {k: v.copy() for k, v in made[1].items()}
     curves["a"].loc[[3, 7], "loss"] = [np.nan, -1.0]
@@ -176,6 +233,10 @@ def test_bad_questions_are_told(result):
         result.score(["d"])
     with pytest.raises(ValueError, match="steps 1 to 1500"):
         result.predict("a", [1501])
+    with pytest.raises(ValueError, match="choose one of curve, run, schedule"):
+        result.predict("a", kind="law")
+    with pytest.raises(ValueError, match="needs 3 of them; 2 were fitted: a, b"):
+        result.predict("a", kind="schedule")
     with pytest.raises(ValueError, match="at most 1"):
         result.best_schedule(100, decays=[2.0])
 
