@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import altair as alt
-import numpy as np
 
 from workbench.analysis.next_runs import NextRuns
 from workbench.figures.style import ACCENT, GREY, HEIGHT, INK, WIDTH, title
