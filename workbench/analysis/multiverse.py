@@ -9,7 +9,7 @@ scaling laws follows the survey of Li et al. 2025, (Mis)Fitting, section 6.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,7 +30,7 @@ from workbench.fits.result import Fit
 from workbench.laws.base import Law
 from workbench.runs.table import RunTable
 
-__all__ = ["Multiverse", "around", "multiverse"]
+__all__ = ["Multiverse", "around", "dimensions_of", "multiverse"]
 
 #: Resamples behind the ordinary interval of the default analysis.
 ORDINARY = 400
@@ -45,6 +45,8 @@ def multiverse(
     question: Any = None,
     choices: Iterable[Choice] | Mapping[str, Iterable[Choice]] = (),
     drop: str | Iterable[str] = (),
+    by: str | None = None,
+    groups: Sequence[Any] | None = None,
     n: int = 0,
     level: float = 0.95,
     seed: int = 0,
@@ -58,10 +60,13 @@ def multiverse(
         runs: a `RunTable`, or anything `workbench.load` takes.
         law: name of a law or a `Law`.
         question: what is decided on; see `conclusions.ask`. Default tokens per parameter at ten times the
-            largest compute in the data, or the metric at ten times the largest scale.
+            largest compute in the data, or the metric at ten times the largest scale. ``crossover`` asks at
+            what scale the two groups of `by` cross.
         choices: options of your own, in place of the usual ones of their dimensions; of each dimension the
             first is the default analysis.
         drop: dimensions not to vary; the default analysis' option stays.
+        by: column that tells two groups of runs apart, for the question ``crossover``.
+        groups: its two values, where there are more.
         n: bootstrap resamples of each analysis; 0 leaves all but the default analysis without interval.
             Rules that leave points out are applied once, to the runs and not to every resample.
         level: nominal coverage.
@@ -77,6 +82,16 @@ def multiverse(
     Raises:
         ValueError: bad runs, law, question or choices, or more than 20 000 combinations.
     """
+    if question == "crossover" or by is not None:
+        from workbench.analysis.crossing import crossings  # which makes two multiverses
+
+        if question not in ("crossover", None) or by is None or at:
+            raise ValueError(
+                "the question 'crossover' takes by= (a column with two groups) and no place, others no by="
+            )
+        options = dict(options or {})
+        return crossings(runs, law, by, groups, choices=choices, drop=drop, n=n or ORDINARY, level=level, seed=seed,
+                         tick=tick, options=options)  # fmt: skip
     base = fit(runs, law, seed=seed, **(options or {}))
     return around(base, question, choices=choices, drop=drop, n=n, level=level, tick=tick, **at)
 
@@ -98,7 +113,7 @@ def around(
     if not 0 < level < 1:
         raise ValueError(f"level is {level!r}; a nominal coverage lies between 0 and 1, such as 0.95")
     asked = ask(question, base, **at)
-    dimensions, skipped = _dimensions(base, choices, drop)
+    dimensions, skipped = dimensions_of(base, choices, drop)
     size = int(np.prod([len(c) for c in dimensions.values()]))
     if size > MOST:
         raise ValueError(
@@ -122,7 +137,8 @@ def around(
                       base, n, float(level))  # fmt: skip
 
 
-def _dimensions(base: Fit, choices, drop) -> tuple[dict[str, tuple[Choice, ...]], dict[str, str]]:
+def dimensions_of(base: Fit, choices, drop) -> tuple[dict[str, tuple[Choice, ...]], dict[str, str]]:
+    """Dimensions with their options, the default one first, and why others are not varied; see `multiverse`."""
     given = [c for part in choices.values() for c in part] if isinstance(choices, Mapping) else list(choices)
     if not all(isinstance(c, Choice) for c in given):
         raise ValueError("choices are given as Choice objects, e.g. Choice('subset', 'small', keep='params < 1e9')")

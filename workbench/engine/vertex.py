@@ -83,7 +83,8 @@ def _nearest(r: np.ndarray, jac: np.ndarray, weights: np.ndarray, free: int) -> 
     size = np.where(weights > 0, np.abs(r), np.inf)
     scale = np.maximum(np.sort(size, axis=1)[:, min(3 * free, size.shape[1] - 1)], 1e-300)
     length = np.sqrt((jac**2).sum(axis=2, keepdims=True))
-    left = jac / np.maximum(length, 1e-300) / (1e-3 + size / scale[:, None])[:, None, :]
+    with np.errstate(invalid="ignore"):  # a start that gave no number keeps none
+        left = jac / np.maximum(length, 1e-300) / (1e-3 + size / scale[:, None])[:, None, :]
     left = np.nan_to_num(left)
     picked = np.empty((len(r), free), dtype=int)
     for k in range(free):
