@@ -18,6 +18,7 @@ import pandas as pd
 
 from workbench.analysis.choices import HIGH
 from workbench.analysis.conclusions import Question, ask
+from workbench.analysis.verses import rounding
 from workbench.engine.solver import solve
 from workbench.fits.result import Fit
 from workbench.late import late
@@ -93,21 +94,29 @@ class Influence:
             raise ValueError(f"no rule is called {rule!r}; there are {', '.join(dict.fromkeys(self.paths['rule']))}")
         return list(path["run"][path["taken"] <= k])
 
+    def number(self, value: float) -> str:
+        """`value` with enough digits to tell the answers without one run apart."""
+        known = self.frame["without"].to_numpy(float)
+        known = np.append(known[np.isfinite(known)], self.estimate)
+        return rounding(float(known.min()), float(known.max()))(value)
+
     @property
     def verdict(self) -> str:
         """What the conclusion hangs on, in a few sentences."""
         n = len(self.frame)
-        text = f"{self.question.text[0].upper()}{self.question.text[1:]} is {human(self.estimate)} from all {n} runs"
-        text += f" (95% interval {human(self.low)}–{human(self.high)})"
+        text = (
+            f"{self.question.text[0].upper()}{self.question.text[1:]} is {self.number(self.estimate)} from all {n} runs"
+        )
+        text += f" (95% interval {self.number(self.low)}–{self.number(self.high)})"
         first = self.frame.iloc[0]
-        text += f"; without the most influential run, {str(first['run'])[:40]}, it is {human(first['without'])}"
+        text += f"; without the most influential run, {str(first['run'])[:40]}, it is {self.number(first['without'])}"
         rule, ids, value = self.natural
         if ids:
-            text += f"; without the {len(ids)} of {rule} it is {human(value)}"
+            text += f"; without the {len(ids)} of {rule} it is {self.number(value)}"
         ids, value = self.smallest
         if ids:
             text += f"; taking out {len(ids)} {'runs' if len(ids) > 1 else 'run'} is enough to leave the interval"
-            text += f" ({human(value)})"
+            text += f" ({self.number(value)})"
         else:
             text += f"; no set of up to {int(self.paths['taken'].max())} runs that was tried takes it out of there"
         return text + "."
@@ -118,8 +127,8 @@ class Influence:
         out = pd.DataFrame({"run": top["run"].astype(str)})
         for column in [*self.fit.points.columns.values(), self.fit.points.target]:
             out[column] = [human(v, digits) for v in top[column]]
-        out["without it"] = [human(v, digits) for v in top["without"]]
-        out["change"] = [f"{np.expm1(v):+.1%}" if self.in_logs else f"{v:+.{digits}g}" for v in top["change"]]
+        out["without it"] = [self.number(v) for v in top["without"]]
+        out["change"] = [f"{100 * np.expm1(v):+.2g} %" if self.in_logs else f"{v:+.{digits}g}" for v in top["change"]]
         return out.reset_index(drop=True)
 
     def to_dict(self) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def influence(i: Influence, *, rows: int = 12) -> alt.VConcatChart:
 def _ranking(i: Influence, rows: int) -> alt.LayerChart:
     top = i.frame[np.isfinite(i.frame["without"].to_numpy(float))].head(rows)
     data = pd.DataFrame({"run": [str(r)[:40] for r in top["run"]], "without": top["without"], "all": i.estimate})
-    data["text"] = [f"{human(v)}" for v in data["without"]]
+    data["text"] = [i.number(v) for v in data["without"]]
     data["up"] = data["without"] > i.estimate
     band = [v for v in (i.low, i.high) if np.isfinite(v)]
     inner = data["without"].to_numpy(float)
@@ -61,7 +61,12 @@ def _ranking(i: Influence, rows: int) -> alt.LayerChart:
     span = max(float(away(inner).max()), 1e-12) if len(inner) else 1.0
     near = [v for v in band if (v > 0 or not i.in_logs) and away(v) <= 5 * span]
     name = i.question.text[0].upper() + i.question.text[1:] + ", without the run"
-    x = scaled(alt.X, "without", [*inner, i.estimate, *near], name, log=i.in_logs and span > 0.2, count=6)
+    log = i.in_logs and span > 0.2
+    ends = [f([*inner, i.estimate, *near]) for f in (min, max)]
+    # Room for the numbers beside the points, which would otherwise run into the ids
+    room = 0.14 * (np.log(ends[1] / ends[0]) if log else ends[1] - ends[0])
+    ends = [ends[0] * np.exp(-room), ends[1] * np.exp(room)] if log else [ends[0] - room, ends[1] + room]
+    x = scaled(alt.X, "without", [*inner, i.estimate, *near, *ends], name, log=log, count=6)
     y = alt.Y("run:N", sort=list(data["run"]), axis=alt.Axis(title=None, ticks=False, domain=False, grid=False,
               labelPadding=8, labelLimit=_MARGIN - 10))  # fmt: skip
     colour = alt.condition(alt.datum.up, alt.value(ACCENT), alt.value(CATEGORIES[0]))
@@ -92,7 +97,7 @@ def _plane(i: Influence, ringed: set[str]) -> alt.LayerChart:
     data = pd.DataFrame({"run": frame["run"].astype(str), "x": frame[x_name], "y": frame[target]})
     data["change"] = 100 * np.expm1(frame["change"]) if i.in_logs else frame["change"]
     data["size"] = np.abs(data["change"])
-    data["text"] = [f"{human(v)}" for v in frame["without"]]
+    data["text"] = [i.number(v) for v in frame["without"]]
     data["ring"] = [str(run) in ringed for run in frame["run"]]
     rest = thin_rows(data[~data["ring"]], "y")
     data = pd.concat([rest, data[data["ring"]]]).sort_values("size")
