@@ -123,3 +123,11 @@ def test_intervals_show_three_methods_and_the_truth(fit):
         assert f"{table['low']['alpha']:.6g}" in text
     with pytest.raises(ValueError, match="truth names 'gamma'"):
         figures.intervals(fit, truth={"gamma": 1.0}, n=40)
+
+
+def test_laws_along_one_scale_are_compared_along_it():
+    tokens = np.geomspace(1e8, 1e11, 24)
+    frame = pd.DataFrame({"flops": 6e8 * tokens, "params": 1e8, "tokens": tokens, "loss": 2 + 40 * tokens**-0.2})
+    compared = workbench.compare(frame, ["power", "power_constant"], x="tokens", n=50)
+    spec = json.dumps(figures.comparison(compared).to_dict())
+    assert "Training tokens D" in spec and "Training compute" not in spec

@@ -63,7 +63,10 @@ def _errors(c: Comparison, law: str, name: str) -> pd.DataFrame:
     fitted = c.fits[law]
     own = pd.DataFrame({"run": fitted.points.frame["run"], "measured": fitted.points.y})
     own["predicted"] = fitted.law.predict(fitted.theta, fitted.points.x)
-    scale = next((s for s in SCALES if s in fitted.points.frame), next(iter(fitted.points.columns.values())))
+    taken = {column for f in c.fits.values() for column in f.points.columns.values()}
+    first = next(iter(fitted.points.columns.values()))
+    # Laws that all run along one scale are drawn along it; where they take different inputs, along compute
+    scale = first if len(taken) == 1 else next((s for s in SCALES if s in fitted.points.frame), first)
     own["x"] = fitted.points.frame[scale].to_numpy(float)
     parts = [own.assign(kind="fitted")]
     if law in c.predictions:
