@@ -12,8 +12,9 @@ from scipy.optimize import linprog
 
 import workbench
 from tests.fits.conftest import chinchilla_frame
+from workbench.analysis.allocation import allocation
 from workbench.analysis.choices import Choice
-from workbench.analysis.conclusions import allocation, ask
+from workbench.analysis.conclusions import ask
 from workbench.analysis.multiverse import multiverse
 from workbench.analysis.spread import filled, shares
 from workbench.engine.objective import Objective

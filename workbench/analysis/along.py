@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from workbench.analysis.allocation import AT, allocation
 from workbench.fits.fit import fit
 from workbench.fits.result import Fit
 from workbench.laws.base import Law, get
@@ -20,20 +21,6 @@ from workbench.runs.load import load
 from workbench.units import FLOPS_PER_PARAM_TOKEN, quantity
 
 __all__ = ["Curve", "curve", "pair", "scale_text", "split_groups"]
-
-#: Each column at size n and data d, counting C = 6ND.
-_ALLOCATION = {
-    "params": lambda n, d: n,
-    "params_non_embedding": lambda n, d: n,
-    "params_active": lambda n, d: n,
-    "tokens": lambda n, d: d,
-    "flops": lambda n, d: FLOPS_PER_PARAM_TOKEN * n * d,
-    "tokens_per_param": lambda n, d: d / n,
-}
-#: Tokens per parameter searched for the best allocation; an optimum at the edge is none.
-_RATIOS = (1e-6, 1e9)
-#: Points a zoom and zooms: a step of 1e-4 in the logarithm, so an error of 1e-8 at a flat minimum.
-_POINTS, _ZOOMS = 49, 4
 
 
 @dataclass(frozen=True)
@@ -92,7 +79,7 @@ class Curve:
             given = {c: np.full(scale.shape, v) for c, v in self.held.items()} | {self.along: scale}
             with np.errstate(all="ignore"):
                 return self.law.predict(theta, {s: given[c] for s, c in self.columns.items()})
-        return np.stack([self._cheapest(theta, budget)[0] for budget in scale], axis=1)
+        return np.stack([allocation(self.law, self.columns, theta, budget)[2] for budget in scale], axis=1)
 
     def noise(self, shape: tuple[int, int], seed: int) -> np.ndarray:
         """Residuals of single runs, inflated for the parameters spent; zero without a fit."""
@@ -107,20 +94,6 @@ class Curve:
         noise = self.noise(values.shape, seed)
         in_logs = self.fit is None or self.fit.problem.objective.in_logs
         return values * np.exp(-noise) if in_logs else values - noise
-
-    def _cheapest(self, theta: np.ndarray, budget: float) -> tuple[np.ndarray, np.ndarray]:
-        """Least loss ``[K]`` at one budget over tokens per parameter, and the logarithm of that ratio."""
-        low, high = (np.full(len(theta), np.log(r)) for r in _RATIOS)
-        rows, share = np.arange(len(theta)), np.linspace(0, 1, _POINTS)
-        for _ in range(_ZOOMS):
-            ratio = low[:, None] + (high - low)[:, None] * share
-            n = np.sqrt(budget / (FLOPS_PER_PARAM_TOKEN * np.exp(ratio)))
-            inputs = [_ALLOCATION[c](n, n * np.exp(ratio)) for c in self.columns.values()]
-            with np.errstate(all="ignore"):
-                loss = self.law.formula(*inputs, *(theta[:, j, None] for j in range(theta.shape[1])))
-            best = np.argmin(np.where(np.isfinite(loss), loss, np.inf), axis=1)
-            low, high = ratio[rows, np.maximum(best - 1, 0)], ratio[rows, np.minimum(best + 1, _POINTS - 1)]
-        return loss[rows, best], ratio[rows, best]
 
 
 def curve(
@@ -154,19 +127,19 @@ def curve(
         raise ValueError(f"held names {unknown[0]!r}; {law.name} here runs over {', '.join(columns.values())}")
     free = [c for c in columns.values() if c not in held]
     along = along or (free[0] if len(free) == 1 else "flops")
-    optimal = along == "flops" and len(free) == 2 and not held and set(free) <= set(_ALLOCATION)
+    optimal = along == "flops" and len(free) == 2 and not held and set(free) <= set(AT)
     if not (free == [along] or (optimal and "flops" not in free)):
         raise ValueError(
             f"{law.name} over {', '.join(columns.values())} is no curve along {along!r}: go along "
-            f"{'flops, its compute-optimal frontier, ' if set(columns.values()) <= set(_ALLOCATION) else 'one input '}"
+            f"{'flops, its compute-optimal frontier, ' if set(columns.values()) <= set(AT) else 'one input '}"
             f"or hold the other inputs, held={{{(free or ['params'])[0]!r}: ...}}"
         )
     made = Curve(label, along, law, columns, held, np.asarray(theta, dtype=float), None, (np.nan, np.nan))
     if isinstance(source, Fit):
         made = Curve(label, along, law, columns, held, source.theta, source, _span(source, along))
     if made.frontier:
-        _, ratio = made._cheapest(made.theta[None], made.span[1] if np.isfinite(made.span[1]) else 1e21)
-        if not np.log(_RATIOS[0]) + 0.1 < ratio[0] < np.log(_RATIOS[1]) - 0.1:
+        budget = made.span[1] if np.isfinite(made.span[1]) else 1e21
+        if not np.isfinite(allocation(law, columns, made.theta[None], budget)[0][0]):
             raise ValueError(
                 f"{law.title} of {label} has no compute optimum: its loss falls to the edge of the search over size "
                 "and data; take a law with a trade-off, or hold an input with held="

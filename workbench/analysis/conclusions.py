@@ -8,28 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from workbench.analysis.allocation import AT, allocation
 from workbench.fits.result import Fit
 from workbench.laws.base import Law
 from workbench.units import FLOPS_PER_PARAM_TOKEN, human, quantity
 
-__all__ = ["QUESTIONS", "Question", "allocation", "ask"]
+__all__ = ["QUESTIONS", "Question", "ask"]
 
 #: Questions by name; besides them a parameter (``parameter E`` or its symbol) and any function.
 QUESTIONS = ("tokens_per_param", "optimal_params", "exponent", "loss")
 #: A question nobody spelled out is asked this far beyond the largest run.
 BEYOND = 10.0
-#: Tokens per parameter searched; an optimum at the edge is none.
-RATIOS = (1e-6, 1e9)
-
-#: Canonical column -> its value at a given size and data under C = 6ND.
-_AT = {
-    "params": lambda n, d: n,
-    "params_non_embedding": lambda n, d: n,
-    "params_active": lambda n, d: n,
-    "tokens": lambda n, d: d,
-    "flops": lambda n, d: FLOPS_PER_PARAM_TOKEN * n * d,
-    "tokens_per_param": lambda n, d: d / n,
-}
 
 
 @dataclass(frozen=True)
@@ -100,42 +89,6 @@ def ask(question: Any, fit: Fit, **at: float) -> Question:
     )
 
 
-def allocation(
-    law: Law, columns: Mapping[str, str], theta: np.ndarray, budget: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Tokens per parameter that minimise the law at C = 6ND = `budget`, for each of ``theta`` ``[K, P]``.
-
-    Bracketed on a grid over 15 decades, then solved by Newton's method on differences. Where two minima
-    compete, the lower one of the grid is refined.
-
-    Returns:
-        ``(ratio, params, loss)``, ``[K]`` each; NaN where the minimum lies at the edge of the search.
-    """
-    grid = np.linspace(np.log(RATIOS[0]), np.log(RATIOS[1]), 61)
-    width = grid[1] - grid[0]
-
-    def loss(log_ratio: np.ndarray) -> np.ndarray:
-        n = np.sqrt(budget / FLOPS_PER_PARAM_TOKEN) * np.exp(-0.5 * log_ratio)
-        inputs = [_AT[columns[i.symbol]](n, n * np.exp(log_ratio)) for i in law.inputs]
-        with np.errstate(all="ignore"):
-            return law.formula(*inputs, *(theta[:, j, None] for j in range(theta.shape[1])))
-
-    value = loss(np.broadcast_to(grid, (len(theta), grid.size)))
-    best = np.argmin(np.where(np.isfinite(value), value, np.inf), axis=1)
-    inside = (best > 0) & (best < grid.size - 1)
-    centre = grid[best]
-    here, step = centre.copy(), 1e-2
-    for _ in range(8):
-        left, middle, right = loss(here[:, None] + step * np.array([-1.0, 0.0, 1.0])).T
-        with np.errstate(all="ignore"):
-            bend = (left - 2 * middle + right) / step
-            move = np.where(bend > 0, -0.5 * (right - left) / bend, 0.0)
-        here = np.clip(here + np.nan_to_num(np.clip(move, -0.5 * width, 0.5 * width)), centre - width, centre + width)
-    here = np.where(inside, here, np.nan)
-    ratio = np.exp(here)
-    return ratio, np.sqrt(budget / (FLOPS_PER_PARAM_TOKEN * ratio)), loss(here[:, None])[:, 0]
-
-
 def _allocation(key: str, budget: float, why: str) -> Question:
     if key == "exponent":
 
@@ -200,8 +153,8 @@ def _place(columns: Mapping[str, str], at: Mapping[str, float]) -> dict[str, flo
             out[symbol] = at[column]
         elif column.startswith("params") and sizes:
             out[symbol] = sizes[0]
-        elif column in _AT and sizes and "tokens" in at:
-            out[symbol] = _AT[column](sizes[0], at["tokens"])
+        elif column in AT and sizes and "tokens" in at:
+            out[symbol] = AT[column](sizes[0], at["tokens"])
         else:
             needed = ", ".join(columns.values())
             raise ValueError(f"the law answers from {needed}; {column!r} is missing: give {column}=...")
@@ -237,7 +190,7 @@ def _size_and_data(columns: Mapping[str, str], x: Mapping[str, np.ndarray]) -> t
 
 def _trades(columns: Mapping[str, str]) -> bool:
     roles = {"params" if c.startswith("params") else c for c in columns.values()}
-    return len(columns) == 2 and len(roles) == 2 and all(c in _AT for c in columns.values())
+    return len(columns) == 2 and len(roles) == 2 and all(c in AT for c in columns.values())
 
 
 def _no_trade(fit: Fit) -> str:

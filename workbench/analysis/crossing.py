@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from workbench.analysis.allocation import allocation
 from workbench.analysis.along import split_groups
 from workbench.analysis.choices import Choice, offered
-from workbench.analysis.conclusions import Question, allocation
+from workbench.analysis.conclusions import Question
 from workbench.analysis.multiverse import around, dimensions_of
 from workbench.analysis.verses import Multiverse
 from workbench.fits.fit import fit

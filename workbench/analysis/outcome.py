@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from html import escape
 from typing import Any
 
@@ -11,14 +12,14 @@ import pandas as pd
 __all__ = ["Outcome", "percent", "probable", "rounded", "strict"]
 
 
-class Outcome:
+class Outcome(ABC):
     """An answer with a `verdict` (one sentence) and a `table` (rounded, for reading)."""
 
     verdict: str
 
+    @abstractmethod
     def table(self) -> pd.DataFrame:
         """The answer as a table for reading; subclasses say which."""
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         table = self.table()
