@@ -349,7 +349,7 @@ def _laws(arguments: argparse.Namespace) -> None:
 
     laws = [get(name) for name in names()]
     if arguments.json:
-        _emit({"laws": [_law(law) for law in laws]})
+        _emit({"laws": [law.to_dict() for law in laws]})
         return
     shown = None
     for law in sorted(laws, key=lambda law: FAMILIES.index(law.family) if law.family in FAMILIES else len(FAMILIES)):
@@ -358,26 +358,6 @@ def _laws(arguments: argparse.Namespace) -> None:
             print(f"{shown.upper()}\n")
         takes = ", ".join(f"{i.symbol} = {i.quantity or 'any scale'}" for i in law.inputs)
         print(f"{law.name:24} {law.title}\n{'':24} L = {law.latex}\n{'':24} {takes}; {law.reference}\n")
-
-
-def _law(law) -> dict[str, Any]:
-    return {
-        "name": law.name,
-        "family": law.family,
-        "title": law.title,
-        "formula": law.latex,
-        "inputs": [{"symbol": i.symbol, "quantity": i.quantity} for i in law.inputs],
-        "parameters": [
-            {
-                "symbol": p.symbol,
-                "meaning": p.meaning,
-                "low": p.low if p.low > float("-inf") else None,
-                "high": p.high if p.high < float("inf") else None,
-            }
-            for p in law.parameters
-        ],
-        "reference": law.reference,
-    }
 
 
 def _demo(arguments: argparse.Namespace) -> None:

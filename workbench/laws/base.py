@@ -197,6 +197,26 @@ class Law:
         high = np.array([min(p.high, HUGE) for p in self.parameters])
         return np.clip(np.nan_to_num(theta, nan=1.0), low, high)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The law as strict JSON types; a bound that is infinite is None."""
+        return {
+            "name": self.name,
+            "family": self.family,
+            "title": self.title,
+            "formula": self.latex,
+            "inputs": [{"symbol": i.symbol, "quantity": i.quantity} for i in self.inputs],
+            "parameters": [
+                {
+                    "symbol": p.symbol,
+                    "meaning": p.meaning,
+                    "low": p.low if np.isfinite(p.low) else None,
+                    "high": p.high if np.isfinite(p.high) else None,
+                }
+                for p in self.parameters
+            ],
+            "reference": self.reference,
+        }
+
     def _repr_html_(self) -> str:
         return f"<b>{self.title}</b> (<code>{self.name}</code>): $ {self.latex} $<br><small>{self.reference}</small>"
 
