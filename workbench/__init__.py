@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from workbench.fits.result import Fit
     from workbench.laws.base import Law
     from workbench.laws.schedules.schedule import Schedule
-    from workbench.probes.spec import Probe, Sweep
+    from workbench.probes.spec import Probe
+    from workbench.probes.sweep import Sweep
     from workbench.runs.load import load
     from workbench.runs.table import RunTable
 
@@ -70,7 +71,7 @@ _CONTENTS = {
     "fit_curves": "workbench.analysis.schedule_curves",
     "Schedule": "workbench.laws.schedules.schedule",
     "Probe": "workbench.probes.spec",
-    "Sweep": "workbench.probes.spec",
+    "Sweep": "workbench.probes.sweep",
 }
 
 __all__ = [

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from workbench.probes import Probe
-from workbench.probes.models.transformer import initial_weights
+from workbench.probes.initial import initial_weights
 
 
 class Block(nn.Module):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from workbench.probes import Probe
-from workbench.probes.tasks.bigram import BigramLanguage, BigramTask
+from workbench.probes.tasks.bigram import BigramData, BigramLanguage
 
 CPU = torch.device("cpu")
 SMALL = Probe(vocab=16, context=32, batch_tokens=1024)
@@ -50,9 +50,9 @@ def test_a_language_with_dead_tokens_is_refused():
 
 
 def test_sampled_pairs_follow_p():
-    task = BigramTask([SMALL], CPU)
+    task = BigramData([SMALL], CPU)
     language = task.languages[0]
-    tokens = task.block(0, 400).reshape(-1, 33).numpy()
+    tokens = task.block(0, 400)[0].reshape(-1, 33).numpy()
     pairs = np.zeros((16, 16))
     np.add.at(pairs, (tokens[:, :-1].ravel(), tokens[:, 1:].ravel()), 1)
     # Chi-square of each row given its count: Markov pairs are independent given the current token.
@@ -67,31 +67,31 @@ def test_sampled_pairs_follow_p():
 
 def test_blocks_do_not_depend_on_chunks_or_neighbours():
     members = [SMALL.replace(seed=4), SMALL.replace(seed=9, tau=1.0), SMALL.replace(seed=4, width=8)]
-    stack = BigramTask(members, CPU)
-    whole = stack.block(0, 6)
+    stack = BigramData(members, CPU)
+    whole = stack.block(0, 6)[0]
     assert whole.shape == (6, 3, 32, 33)
-    assert torch.equal(whole, torch.cat([stack.block(0, 1), stack.block(1, 3), stack.block(4, 2)]))
+    assert torch.equal(whole, torch.cat([stack.block(0, 1)[0], stack.block(1, 3)[0], stack.block(4, 2)[0]]))
     for index, member in enumerate(members):
-        assert torch.equal(BigramTask([member], CPU).block(0, 6)[:, 0], whole[:, index])
+        assert torch.equal(BigramData([member], CPU).block(0, 6)[0][:, 0], whole[:, index])
     assert torch.equal(whole[:, 0], whole[:, 2])  # same seed, same text
     assert not torch.equal(whole[:, 0], whole[:, 1])
 
 
 def test_the_training_stream_is_pinned():
     # Stored results name only the seed; the same seed must keep meaning the same text.
-    assert BigramTask([SMALL], CPU).block(0, 1)[0, 0, 0, :12].tolist() == [2, 14, 7, 14, 10, 4, 14, 7, 2, 10, 13, 0]
+    assert BigramData([SMALL], CPU).block(0, 1)[0][0, 0, 0, :12].tolist() == [2, 14, 7, 14, 10, 4, 14, 7, 2, 10, 13, 0]
 
 
 def test_evaluation_text_is_not_training_text():
-    task = BigramTask([SMALL], CPU)
-    train = {tuple(row) for row in task.block(0, 20).reshape(-1, 33).tolist()}
+    task = BigramData([SMALL], CPU)
+    train = {tuple(row) for row in task.block(0, 20)[0].reshape(-1, 33).tolist()}
     assert not train & {tuple(row) for row in task.heldout[0].tolist()}
 
 
 @pytest.mark.parametrize("vocab", [16, 256])
 def test_loss_of_known_models(vocab):
     probes = [SMALL.replace(vocab=vocab), SMALL.replace(vocab=vocab, language_seed=1)]
-    task = BigramTask(probes, CPU)
+    task = BigramData(probes, CPU)
     entropies = [language.entropy for language in task.languages]
     logp = torch.stack([torch.tensor(language.log_transition) for language in task.languages]).float()
     member = torch.arange(2)[:, None, None]
@@ -106,7 +106,7 @@ def test_loss_of_known_models(vocab):
 
 
 def test_loss_of_a_wrong_model_is_the_exact_cross_entropy():
-    task = BigramTask([SMALL], CPU)
+    task = BigramData([SMALL], CPU)
     language = task.languages[0]
     logits = torch.randn(16, 16, generator=torch.Generator().manual_seed(0))
     q = torch.log_softmax(logits.double(), -1).numpy()
@@ -118,7 +118,7 @@ def test_loss_of_a_wrong_model_is_the_exact_cross_entropy():
 
 
 def test_tokens_that_heldout_text_misses_still_count():
-    task = BigramTask([SMALL], CPU)
+    task = BigramData([SMALL], CPU)
     logp = torch.tensor(task.languages[0].log_transition).float()
     task.heldout = task.heldout.masked_fill(task.heldout == 3, 4)
     assert float(task.evaluate(lambda x: logp[x])["loss"]) == pytest.approx(task.languages[0].entropy, abs=1e-6)

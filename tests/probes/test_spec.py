@@ -94,7 +94,7 @@ def test_parameters_counted_by_hand():
         ({"width": 10, "heads": 4}, ValueError, "heads=4"),
         ({"tokens": 1025}, ValueError, "nearest is 1024"),
         ({"batch_tokens": 1000}, ValueError, "nearest is 992"),
-        ({"schedule": "wsd"}, ValueError, "linear, cosine, constant"),
+        ({"schedule": "zigzag"}, ValueError, "linear, cosine, constant"),
         ({"precision": "fp8"}, ValueError, "fp32, tf32, bf16"),
         ({"lr": float("nan")}, ValueError, "lr=nan"),
         ({"lr": "0.1"}, TypeError, "lr='0.1' is not a number"),

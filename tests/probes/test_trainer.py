@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from tests.probes.reference import train_reference
+from tests.probes.stacks import shapes
 from workbench.probes import Probe, Sweep
 from workbench.probes.backend import choose_backend, numerics, select_device
-from workbench.probes.models.transformer import weight_shapes
 from workbench.probes.optimizers.schedules import multipliers
-from workbench.probes.tasks.bigram import BigramLanguage, BigramTask
+from workbench.probes.tasks.bigram import BigramData, BigramLanguage
 from workbench.probes.trainer import eval_steps, train, train_sweep
 
 TINY = Probe(vocab=32, width=8, context=16, batch_tokens=256, tokens=256 * 40, lr=0.02, evals=4)
@@ -50,12 +50,12 @@ def test_a_member_of_a_stack_is_the_solo_run_bit_for_bit(base):
 )
 def test_training_agrees_with_everyday_pytorch(probe):
     probe = probe.replace(tokens=256 * 10, evals=1)
-    batches = BigramTask([probe], torch.device("cpu")).block(0, probe.steps)[:, 0]
+    batches = BigramData([probe], torch.device("cpu")).block(0, probe.steps)[0][:, 0]
     reference, losses = train_reference(probe, batches)
     (result,) = train([probe], "cpu")
     assert result.records[-1]["train_loss"] == pytest.approx(np.mean(losses), abs=1e-5)
     at = 0
-    for name, shape in weight_shapes(probe).items():
+    for name, shape in shapes(probe).items():
         size = math.prod(shape)
         mine = result.weights[at : at + size].view(shape)
         theirs = reference.place(name).detach()
@@ -222,7 +222,7 @@ def test_the_backend_does_not_depend_on_the_stack_but_on_the_shape():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_draws_the_same_text_and_learns_the_same():
     probe = TINY.replace(tokens=256 * 200)
-    cpu, cuda = (BigramTask([probe], torch.device(name)) for name in ("cpu", "cuda"))
+    cpu, cuda = (BigramData([probe], torch.device(name)) for name in ("cpu", "cuda"))
     assert torch.equal(cpu.block(0, 50), cuda.block(0, 50).cpu())
     assert torch.equal(cpu.heldout, cuda.heldout.cpu())
     losses = [train([probe], name)[0].loss for name in ("cpu", "cuda")]

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from tests.probes.reference import Reference
+from tests.probes.stacks import shapes, split, stack
 from workbench.probes import Probe
-from workbench.probes.models.functional import attention, cross_entropy, relu_squared, rms_norm
-from workbench.probes.models.transformer import Transformer, initial_weights, weight_shapes
+from workbench.probes.functional import attention, cross_entropy, relu_squared, rms_norm
+from workbench.probes.initial import initial_weights
 
-CPU = torch.device("cpu")
 SHAPES = [
     Probe(vocab=32, width=8, depth=0, context=16, batch_tokens=64, tokens=640),
     Probe(vocab=32, width=16, depth=2, heads=4, context=16, batch_tokens=64, tokens=640),
@@ -34,19 +34,19 @@ def with_random_head(model, seed=1):
 
 @pytest.mark.parametrize("probe", [*SHAPES, Probe()])
 def test_parameters_counted_three_ways(probe):
-    listed = sum(math.prod(shape) for shape in weight_shapes(probe).values())
+    listed = sum(math.prod(shape) for shape in shapes(probe).values())
     module = sum(p.numel() for p in Reference(probe).parameters())
-    assert probe.params == listed == module == Transformer([probe], CPU).weights.size
+    assert probe.params == listed == module == stack([probe]).weights.size
 
 
 @pytest.mark.parametrize("probe", SHAPES)
 @pytest.mark.parametrize("fused", [False, True])
 def test_losses_and_gradients_of_a_stack_agree_with_modules(probe, fused):
     probes = [probe.replace(seed=seed) for seed in (3, 1, 2)]
-    model = Transformer(probes, CPU, fused_attention=fused)
+    model = stack(probes, fused)
     heads = with_random_head(model)
     tokens = tokens_for(probe, 3)
-    loss = model.loss(tokens)
+    loss = model.loss(*split(tokens))
     model.weights.backward(loss.sum())
     grads = model.weights._split(model.weights.grad)
     for e, member in enumerate(probes):
@@ -55,38 +55,40 @@ def test_losses_and_gradients_of_a_stack_agree_with_modules(probe, fused):
         expected = reference.loss(tokens[e])
         expected.backward()
         assert loss[e].item() == pytest.approx(expected.item(), abs=1e-5)
-        for name in weight_shapes(probe):
+        for name in shapes(probe):
             grad = reference.place(name).grad
             grad = grad if name in ("embedding", "positions") else grad.T
             torch.testing.assert_close(grads[name][e], grad, rtol=1e-4, atol=1e-6)
-        logits = model.logits(tokens[..., :-1])[e]
+        logits = model.predict(tokens[..., :-1])[e]
         torch.testing.assert_close(logits, reference(tokens[e, :, :-1]), rtol=1e-4, atol=1e-5)
 
 
 def test_fused_attention_sees_no_future_either():
     qkv = torch.randn(2, 9, 24, generator=torch.Generator().manual_seed(0))
-    mask = torch.full((9, 9), -math.inf).triu(1)
-    torch.testing.assert_close(attention(qkv, 2, None), attention(qkv, 2, mask), rtol=1e-5, atol=1e-6)
+    for options in ({}, {"causal": False}, {"scale": 0.3}):
+        torch.testing.assert_close(
+            attention(qkv, 2, fused=True, **options), attention(qkv, 2, **options), rtol=1e-5, atol=1e-6
+        )
 
 
 def test_the_future_is_not_seen():
     probe = SHAPES[1]
-    model = Transformer([probe], CPU)
+    model = stack([probe])
     with_random_head(model)
     tokens = tokens_for(probe, 1)[..., :-1]
     changed = tokens.clone()
     changed[..., 9:] = (changed[..., 9:] + 1) % probe.vocab
-    before, after = model.logits(tokens), model.logits(changed)
+    before, after = model.predict(tokens), model.predict(changed)
     assert torch.equal(before[:, :, :9], after[:, :, :9])
     assert (before[:, :, 9:] != after[:, :, 9:]).any()
     # a shorter text is a prefix
-    torch.testing.assert_close(model.logits(tokens[..., :5]), before[:, :, :5], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(model.predict(tokens[..., :5]), before[:, :, :5], rtol=1e-5, atol=1e-6)
 
 
 def test_the_first_loss_is_log_v_and_members_start_from_their_own_seed():
     probes = [Probe(seed=5), Probe(seed=6), Probe(seed=5, lr=0.5)]
-    model = Transformer(probes, CPU)
-    assert model.loss(tokens_for(probes[0], 3)).tolist() == pytest.approx([math.log(256)] * 3, abs=1e-6)
+    model = stack(probes)
+    assert model.loss(*split(tokens_for(probes[0], 3))).tolist() == pytest.approx([math.log(256)] * 3, abs=1e-6)
     rows = model.weights.rows()
     assert torch.equal(rows[0], rows[2])
     assert not torch.equal(rows[0], rows[1])
@@ -101,8 +103,7 @@ def test_backward_passes_written_by_hand_against_finite_differences():
 
     assert torch.autograd.gradcheck(lambda x: rms_norm(x, torch.float64), draw(2, 3, 5))
     assert torch.autograd.gradcheck(relu_squared, draw(2, 3, 5))
-    mask = torch.full((4, 4), -math.inf, dtype=torch.float64).triu(1)
-    assert torch.autograd.gradcheck(lambda x: attention(x, 2, mask), draw(3, 4, 12))
+    assert torch.autograd.gradcheck(lambda x: attention(x, 2), draw(3, 4, 12))
 
 
 def test_cross_entropy_against_torch():
@@ -125,9 +126,9 @@ def test_bf16_is_close_to_fp32():
     fp32 = SHAPES[1]
     losses = []
     for precision in ("fp32", "bf16"):
-        model = Transformer([fp32.replace(precision=precision)], CPU)
+        model = stack([fp32.replace(precision=precision)])
         with_random_head(model)
         model.weights.refresh()
-        losses.append(model.loss(tokens_for(fp32, 1)).item())
+        losses.append(model.loss(*split(tokens_for(fp32, 1))).item())
     assert losses[0] != losses[1]
     assert losses[0] == pytest.approx(losses[1], abs=0.02)

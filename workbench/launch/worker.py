@@ -1,23 +1,26 @@
-"""Train a sweep in this process and keep every run as a run folder."""
+"""Train a sweep in this process; as a command (``python -m workbench.launch.worker``), a worker of `LocalQueue`."""
 
 from __future__ import annotations
 
+import signal
+import sys
+import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from workbench.probes.spec import Probe, Sweep
-from workbench.runs.load import load
-from workbench.runs.readers.base import LoadError
-from workbench.runs.store import RunFolder
-from workbench.runs.table import RunTable
+if TYPE_CHECKING:  # a worker that waits for a slot does without pandas
+    from workbench.launch.stack import Run
+    from workbench.probes.spec import Probe
+    from workbench.probes.sweep import Sweep
+    from workbench.runs.table import RunTable
 
 __all__ = ["run"]
 
-#: Seconds between heartbeats, by which a reader tells a running probe from a dead one.
-HEARTBEAT = 5.0
+#: Seconds between two looks at a run that another process trains.
+_PATIENCE = 0.2
 
 
 def run(
@@ -26,19 +29,21 @@ def run(
     *,
     device: str | None = None,
     tick: Callable[[float, str], None] | None = None,
+    checkpoint_seconds: float = 60.0,
 ) -> RunTable:
     """Train every probe of `sweep` that is not finished yet, and load them all.
 
     A probe's folder is named by the hash of its spec, so asking for the same sweep again returns at once
-    what is finished and trains the rest. Probes that can be stacked are trained and finished together, one
-    stack after the other. An interruption (Ctrl-C) marks the runs in work as cancelled, keeps what they
-    wrote, and is raised again.
+    what is finished, resumes what was interrupted from its checkpoint, and trains the rest. Probes that can
+    be stacked are trained and finished together, one stack after the other; what another process trains
+    is waited for. Ctrl-C writes a checkpoint, marks the runs in work as cancelled, and is raised again.
 
     Args:
         sweep: the probes; a single one or a list will do.
         root: folder that holds the run folders; made if it does not exist.
         device: ``cpu``, ``cuda`` or ``auto`` (default).
         tick: called with the fraction done and a note such as ``1.2M tokens/s``.
+        checkpoint_seconds: seconds between checkpoints.
 
     Returns:
         The sweep's runs as a `RunTable`, in its order, curves included.
@@ -47,75 +52,119 @@ def run(
         OSError: `root` cannot be written.
         TypeError, ValueError: `sweep` holds something else than probes, none, or one twice.
     """
+    from workbench.launch.stack import create, ended
+    from workbench.launch.trainer_loop import many_files
+    from workbench.probes.spec import Probe
+    from workbench.probes.sweep import Sweep
+    from workbench.runs.load import load
+
     probes = Sweep((sweep,) if isinstance(sweep, Probe) else tuple(sweep))
-    folders = {p.id: RunFolder.create(root, p.id, _spec(p)) for p in probes}
-    waiting = tuple(p for p in probes if not _finished(folders[p.id]))
-    done, total = 0, sum(p.tokens for p in waiting)
-    for positions in Sweep(waiting).buckets() if waiting else ():
-        stack = Sweep(tuple(waiting[i] for i in positions))
-        share = sum(p.tokens for p in stack)
+    folders = {p.id: create(Path(root), p) for p in probes}
+    many_files()
+    left = [p for p in probes if not ended(folders[p.id])]
+    done, total = 0, sum(p.tokens for p in left)
+    while left:
+        runs = _next(Path(root), left)
+        if not runs:  # all that is left is trained by others
+            time.sleep(_PATIENCE)
+        share = sum(r.probe.tokens for r in runs)
 
-        def report(fraction: float, note: str, done: int = done, share: int = share) -> None:
+        def report(fraction: float, rate: float, done: int = done, share: int = share) -> None:
             if tick is not None:
-                tick((done + fraction * share) / total, note)
+                tick((done + fraction * share) / total, f"{rate / 1e6:.2f}M tokens/s")
 
-        _train(stack, folders, device, report)
-        done += share
+        if runs:
+            _train(runs, device, report, checkpoint_seconds)
+        over = [p for p in left if ended(folders[p.id])]
+        done += sum(p.tokens for p in over)
+        left = [p for p in left if p not in over]
     if tick is not None:
         tick(1.0, "")
     return load([folders[p.id].path for p in probes])
 
 
-def _spec(probe: Probe) -> dict[str, Any]:
-    return {key: value for key, value in probe.to_dict().items() if key != "schema"}
+def _next(root: Path, left: Sequence[Probe]) -> list[Run]:
+    """The first stack of what is left, locked and at its checkpoints."""
+    from workbench.launch.stack import Run, ended
+    from workbench.probes.sweep import Sweep
+
+    for positions in Sweep(tuple(left)).buckets():
+        runs = [run for i in positions if (run := Run.attempt(root, left[i])) is not None]
+        for run in runs:
+            if not ended(run.folder):  # another process may just have finished it
+                run.resume()
+        open_ = [run for run in runs if not ended(run.folder)]
+        # members go on together from one step, those that are least far first
+        first = [run for run in open_ if run.step == min(r.step for r in open_)]
+        for run in runs:
+            if run not in first:
+                run.close()
+        if first:
+            return first
+    return []
 
 
-def _finished(folder: RunFolder) -> bool:
-    try:
-        return folder.status.get("state") in ("finished", "diverged")
-    except LoadError:  # a torn status says nothing about the run, so the run starts over
-        return False
+def _train(
+    runs: Sequence[Run], device: str | None, tick: Callable[[float, float], None], checkpoint_seconds: float
+) -> None:
+    """Train one stack and say in its folders how it ended."""
+    from workbench.launch import verdicts
+    from workbench.launch.stack import train_stack
 
+    interrupted: list[KeyboardInterrupt] = []
 
-def _train(sweep: Sweep, folders: dict[str, RunFolder], device: str | None, tick: Callable[[float, str], None]) -> None:
-    """Train one stack and finish its folders."""
-    from workbench.probes.trainer import train_sweep  # imports torch, which takes seconds
-
-    beat = time.monotonic()
-    # An unfinished run starts over: its old records would otherwise stand before the new ones.
-    for probe in sweep:
-        metrics = folders[probe.id].path / "metrics.jsonl"
-        if metrics.exists():
-            metrics.unlink()
-        folders[probe.id].set_status("running")
-
-    def on_event(index: int, record: dict[str, Any]) -> None:
-        folders[sweep[index].id].append(record)
-
-    def on_progress(fraction: float, rate: float) -> None:
-        nonlocal beat
-        if time.monotonic() - beat > HEARTBEAT:
-            beat = time.monotonic()
-            for probe in sweep:
-                folders[probe.id].set_status("running", fraction=fraction)
-        tick(fraction, f"{rate / 1e6:.2f}M tokens/s")
-
-    with ExitStack() as stack:
-        for probe in sweep:
-            stack.callback(folders[probe.id].close)
+    def watched(fraction: float, rate: float) -> None:
         try:
-            results = train_sweep(sweep, device, on_event, on_progress)
-        except BaseException as reason:
-            state = "cancelled" if isinstance(reason, KeyboardInterrupt) else "failed"
-            for probe in sweep:
-                folders[probe.id].sync()
-                folders[probe.id].set_status(state, reason=f"{type(reason).__name__}: {reason}"[:500])
-            raise
-        for probe, result in zip(sweep, results, strict=True):
-            folder = folders[probe.id]
-            folder.sync()
-            # Canonical totals of what was done; the reader takes them into the run's row.
-            totals = {
-                k: v for k, v in result.row().items() if k in ("params", "params_non_embedding", "tokens", "flops")
-            }
-            folder.set_status(result.status, **totals, provenance=result.provenance)
+            tick(fraction, rate)
+        except KeyboardInterrupt as interrupt:  # stop as for a signal, with a checkpoint
+            interrupted.append(interrupt)
+
+    try:
+        with _ctrl_c(interrupted):
+            outcomes = train_stack(
+                runs, device=device, checkpoint_seconds=checkpoint_seconds, tick=watched, place=device or "auto",
+                should_stop=lambda: bool(interrupted),
+            )  # fmt: skip
+        for run, outcome in zip(runs, outcomes, strict=True):
+            if outcome == "stopped":
+                run.end(verdicts.cancelled(run.step), checkpoint=run.step)
+    except BaseException as reason:
+        text = f"{type(reason).__name__}: {reason}"[:500]
+        for run in runs:
+            with suppress(OSError):
+                if isinstance(reason, KeyboardInterrupt):  # a second Ctrl-C, too impatient for a checkpoint
+                    run.end(verdicts.cancelled(run.step), checkpoint=run.step)
+                else:
+                    run.end(verdicts.failed(reason), checkpoint=run.step, reason=text)
+        raise
+    finally:
+        for run in runs:
+            run.close()
+    if interrupted:
+        raise interrupted[0]
+
+
+@contextmanager
+def _ctrl_c(interrupted: list[KeyboardInterrupt]) -> Iterator[None]:
+    """The first Ctrl-C is noted in `interrupted` instead of raised, so that training ends between two steps."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
+        yield
+        return
+
+    def note(number: int, frame: object) -> None:
+        if interrupted:
+            raise KeyboardInterrupt
+        interrupted.append(KeyboardInterrupt())
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+if __name__ == "__main__":
+    from workbench.launch.supervisor import main
+
+    sys.exit(main(sys.argv[1:], [sys.executable, "-m", "workbench.launch.worker"]))

@@ -7,6 +7,7 @@ members of equal shape stacked in one model; torch is imported there and not bef
 
 from __future__ import annotations
 
-from workbench.probes.spec import Probe, Sweep
+from workbench.probes.spec import Probe
+from workbench.probes.sweep import Sweep
 
 __all__ = ["Probe", "Sweep"]

@@ -6,15 +6,18 @@ inputs are counters on the device, so the host launches and otherwise stays away
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
 from workbench.probes.backend import Backend
-from workbench.probes.models.transformer import Transformer
-from workbench.probes.optimizers.adamw import AdamW
+from workbench.probes.flat import FlatWeights
+from workbench.probes.functional import cross_entropy, squared_error
+from workbench.probes.initial import initial_weights
+from workbench.probes.ops import Observer, Ops
+from workbench.probes.optimizers.stack import StackOptimizer
+from workbench.probes.parametrization import scales
 from workbench.probes.spec import Probe
-from workbench.probes.tasks.base import build_task
 
 __all__ = ["Ensemble"]
 
@@ -35,25 +38,48 @@ class Ensemble:
 
     Attributes:
         step: optimizer steps done.
-        model, optimizer, task: the parts.
+        weights: the flat weights [E, P].
+        data, model, optimizer: the parts.
     """
 
     def __init__(self, probes: Sequence[Probe], backend: Backend, compile: bool = False) -> None:
         device = backend.device
         first = probes[0]
-        self.task = build_task(probes, device)
-        self.model = Transformer(probes, device, backend.fused_attention)
-        self.optimizer = AdamW(self.model.weights, probes)
+        self.probes, self.backend = tuple(probes), backend
+        self.task, self.model = first.task_settings, first.model_settings
+        self.data = self.task.build(probes, device)
+        described = self.model.weights(self.task)
+        scaled = scales(first, described)
+        self.dtype = torch.bfloat16 if first.precision == "bf16" else torch.float32
+        self.multipliers = {name: scale.multiplier for name, scale in scaled.items()}
+        drawn = [initial_weights(probe) for probe in probes]
+        low = frozenset(name for name, weight in described.items() if weight.low_precision)
+        self.weights = FlatWeights(
+            {name: torch.stack([one[name] for one in drawn]) for name in described},
+            device,
+            low if self.dtype == torch.bfloat16 else frozenset(),
+        )
+        self.optimizer = StackOptimizer(self.weights, probes, {name: scale.lr for name, scale in scaled.items()})
         self.steps, self.step = first.steps, 0
-        self._loss, self._update = self.model.loss, self.optimizer.update
+        self.scored = self.task.scored
+        if self.scored is not None:
+            self.scored = torch.tensor(self.scored, device=device)
+        self.output_scale = None
+        if any(probe.output_scale != 1.0 for probe in probes):
+            self.output_scale = torch.tensor([probe.output_scale for probe in probes], device=device)[:, None, None]
+        self._workspace = None
+        if device.type == "cpu" and self.task.loss == "cross_entropy":
+            self._workspace = torch.empty(1, first.batch_tokens, self.task.outputs)
+        self._loss, self._update = self.loss, self.optimizer.update
         if compile:
             # Every bucket is a new shape; without the reset dynamo would give up after eight of them.
             torch.compiler.reset()
             self._loss = torch.compile(self._loss, dynamic=False)
             self._update = torch.compile(self._update, dynamic=False)
-        e, b, t = len(probes), first.batch_tokens // first.context, first.context
-        self._block_steps = max(1, min(self.steps, _BLOCK_TOKENS[device.type] // (e * b * t)))
-        self._block = torch.zeros(self._block_steps, e, b, t + 1, dtype=torch.int32, device=device)
+        e = len(probes)
+        self._block_steps = max(1, min(self.steps, _BLOCK_TOKENS[device.type] // (e * first.batch_tokens)))
+        self._block: tuple[torch.Tensor, ...] = ()
+        self._filled = -1  # first step of the block that is loaded
         self._cursor = torch.zeros(1, dtype=torch.int64, device=device)
         self._losses = torch.zeros(self._block_steps, e, device=device)
         self._loss_sum = torch.zeros(e, dtype=torch.float64, device=device)
@@ -67,10 +93,8 @@ class Ensemble:
         """Train to optimizer step `until` (at most `steps`). On CUDA it returns before the GPU is done."""
         while self.step < until:
             at = self.step % self._block_steps
-            if at == 0:
-                count = min(self._block_steps, self.steps - self.step)
-                self._block[:count].copy_(self.task.block(self.step, count))
-                self._cursor.zero_()
+            self._fill(self.step - at)
+            self._cursor.fill_(at)
             run = min(until - self.step, self._block_steps - at)
             self._run(run)
             self._loss_sum += self._losses[at : at + run].sum(0, dtype=torch.float64)
@@ -78,25 +102,126 @@ class Ensemble:
             self.step += run
 
     def take_train_loss(self) -> list[float]:
-        """Mean training loss of each member, nats per token, over the steps since the last call."""
+        """Mean training loss of each member over the steps since the last call."""
         mean = (self._loss_sum / max(1, self._loss_count)).tolist()
         self._loss_sum.zero_()
         self._loss_count = 0
         return mean
 
     def evaluate(self) -> dict[str, torch.Tensor]:
-        """The task's metrics of every member, each [E] (float64, CPU)."""
-        return self.task.evaluate(self.model.logits)
+        """The task's metrics of every member, each [E] (float64, CPU); of averaged weights too where kept."""
+        metrics = self.data.evaluate(self.predict)
+        if self.optimizer.average is not None:
+            averaged = self.data.evaluate(lambda x: self.predict(x, self.optimizer.average))
+            metrics |= {f"{name}_ema": value for name, value in averaged.items()}
+        return metrics
+
+    def loss(self, inputs: torch.Tensor, targets: torch.Tensor, observe: Observer | None = None) -> torch.Tensor:
+        """Training loss [E] of one batch, as `Data.batch` gives it; its gradient reaches the weights."""
+        ops = self.ops(observe)
+        hidden = self._scored(self.model.hidden(ops, inputs), inputs)
+        head, multiplier = self._head(ops)
+        if self.output_scale is not None:
+            head = head * self.output_scale.to(head.dtype)
+        if ops.rounding is not None:
+            hidden, head = ops.rounding(hidden, "activations"), ops.rounding(head, "weights")
+        if multiplier != 1.0:
+            head = head * multiplier
+        if observe is not None:
+            observe("output", torch.bmm(hidden, head))
+        if self.task.loss == "squared":
+            loss = squared_error(hidden, head, targets)
+        else:
+            loss = cross_entropy(hidden, head, targets, self._workspace, self.probes[0].z_loss)
+        return loss + ops.extra_loss
+
+    def predict(self, inputs: torch.Tensor, flat: torch.Tensor | None = None) -> torch.Tensor:
+        """Outputs as `tasks.base.Predict` wants them, float32 from the master weights (or from `flat` [E, P])."""
+        with torch.no_grad():
+            master = self.weights.master if flat is None else self.weights.named(flat)
+            ops = Ops(master, self.multipliers, torch.float32)
+            inputs = inputs.expand(ops.members, *inputs.shape[1:])
+            hidden = self.model.hidden(ops, inputs)
+            head, multiplier = self._head(ops)
+            y = torch.bmm(hidden, head) * multiplier
+            if self.output_scale is not None:
+                y = y * self.output_scale
+            leading = 3 if self.task.inputs.kind in ("tokens", "sequences") else 2
+            return y.view(*inputs.shape[:leading], -1)
+
+    def ops(self, observe: Observer | None = None) -> Ops:
+        """The arithmetic of a training step."""
+        return Ops(
+            self.weights.views, self.multipliers, self.dtype, fused_attention=self.backend.fused_attention,
+            rounding=self.rounding, observe=observe, training=True,
+        )  # fmt: skip
+
+    #: Simulated format of matrix-product inputs; see `workbench.probes.rounding`.
+    rounding = None
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Everything that changes in training, by name, each [E, ...]: the tensors themselves, not copies."""
+        return {"weights": self.weights.data, "loss_sum": self._loss_sum, **self.optimizer.slots}
+
+    def restore(self, step: int, tensors: Mapping[str, torch.Tensor], loss_count: int) -> None:
+        """Continue after `step` steps from tensors as `state` names them, [E, ...].
+
+        Raises:
+            ValueError: a tensor is missing or has another shape.
+        """
+        for name, own in self.state().items():
+            given = tensors.get(name)
+            if given is None or given.shape != own.shape:
+                raise ValueError(
+                    f"the checkpoint's {name!r} is {None if given is None else tuple(given.shape)}, not "
+                    f"{tuple(own.shape)}; it belongs to another version or another probe, so start afresh"
+                )
+            own.copy_(given)
+        self.step, self._loss_count = step, loss_count
+        self.optimizer.step.fill_(step)
+
+    @property
+    def loss_count(self) -> int:
+        """Steps since the training loss was last taken."""
+        return self._loss_count
+
+    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs and targets of the training step after `step` steps; for measurements."""
+        return self.data.batch(*(rows[0] for rows in self.data.block(step, 1)))
+
+    def _head(self, ops: Ops) -> tuple[torch.Tensor, float]:
+        """The head [E, d, K] in the dtype of matrix products, and its multiplier."""
+        tied = self.model.tied_head
+        w = ops.weights["head"] if tied is None else ops.weights[tied].mT
+        return w.to(ops.dtype), self.multipliers.get("head" if tied is None else f"{tied}.head", 1.0)
+
+    def _scored(self, hidden: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+        """The features of the scored positions, [E, n, d]."""
+        if self.scored is None:
+            return hidden
+        e, b, t = inputs.shape[:3]
+        return hidden.view(e, b, t, -1).index_select(2, self.scored).flatten(1, 2)
 
     def _one_step(self) -> None:
-        tokens = self._block.index_select(0, self._cursor)[0].long()  # [E, B, T + 1]
-        self.model.weights.refresh()
-        loss = self._loss(tokens)  # [E]
+        inputs, targets = self.data.batch(*(rows.index_select(0, self._cursor)[0] for rows in self._block))
+        self.weights.refresh()
+        loss = self._loss(inputs, targets)  # [E]
         # Members share no weights, so the gradient of the sum is every member's own gradient.
-        self.model.weights.backward(loss.sum())
+        self.weights.backward(loss.sum())
         self._update()
         self._losses.index_copy_(0, self._cursor, loss.detach()[None])
         self._cursor += 1
+
+    def _fill(self, first: int) -> None:
+        """Load the block of steps from `first` on; in place, because graphs read it where it is."""
+        if self._filled == first:
+            return
+        new = self.data.block(first, min(self._block_steps, self.steps - first))
+        if not self._block:
+            self._block = tuple(rows.new_zeros(self._block_steps, *rows.shape[1:]) for rows in new)
+        for own, rows in zip(self._block, new, strict=True):
+            own[: len(rows)].copy_(rows)
+        self._filled = first
 
     def _run(self, count: int) -> None:
         if not self._on_cuda:
@@ -120,7 +245,8 @@ class Ensemble:
 
     def _warm_up(self) -> None:
         """Two steps outside any graph, undone: libraries initialize and torch.compile compiles here."""
-        state = [self.model.weights.data, self.optimizer.m, self.optimizer.v, self.optimizer.step, self._cursor]
+        self._fill(0)
+        state = [*self.state().values(), self.optimizer.step, self._cursor]
         saved = [tensor.clone() for tensor in state]
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())

@@ -22,6 +22,7 @@ class Result:
             loss_sampled (nats/token), train_loss (mean since the last point, None at step 0), lr (of the
             last update, None at step 0) and seconds (training time of the whole stack, evaluation excluded).
         provenance: how it was computed: device, versions, matmul path, size of the stack, throughput.
+        state: the `Checkpoint` to resume from, where the run was stopped; else None.
         weights: the final weights [params] (float32 tensor on the CPU), in the order of the model's names.
     """
 
@@ -30,6 +31,7 @@ class Result:
     records: tuple[dict[str, Any], ...]
     provenance: dict[str, Any]
     weights: Any = field(default=None, repr=False, compare=False)
+    state: Any = field(default=None, repr=False, compare=False)
 
     @property
     def loss(self) -> float:
@@ -45,11 +47,11 @@ class Result:
             "status": self.status,
             "params": probe.params,
             "params_non_embedding": probe.params_non_embedding,
-            **{name: last[name] for name in ("tokens", "flops", "loss", "loss_sampled", "train_loss", "seconds")},
+            **{name: value for name, value in last.items() if name not in ("step", "lr")},
             "steps": last["step"],
-            **{name: getattr(probe, name) for name in _COPIED},
+            **{name: value for name, value in probe.to_dict().items() if name not in _LEFT_OUT},
         }
 
 
-_COPIED = ("lr", "schedule", "warmup", "weight_decay", "batch_tokens", "width", "depth", "heads", "context", "vocab")
-_COPIED += ("tau", "s", "language_seed", "precision", "seed")
+#: Of a probe's fields: what the row says otherwise (what was done, not what was asked for).
+_LEFT_OUT = ("schema", "tokens", "evals", "table", "eval_spacing")

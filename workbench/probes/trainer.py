@@ -12,15 +12,18 @@ import numpy as np
 import torch
 
 from workbench.probes.backend import Backend, choose_backend, numerics, select_device
+from workbench.probes.checkpoint import Checkpoint
 from workbench.probes.ensemble import Ensemble
+from workbench.probes.measures.base import find_measure
 from workbench.probes.result import Result
-from workbench.probes.spec import Probe, Sweep
-from workbench.units import FLOPS_PER_PARAM_TOKEN
+from workbench.probes.spec import Probe
+from workbench.probes.sweep import Sweep
 
 __all__ = ["eval_steps", "train", "train_sweep"]
 
 OnEvent = Callable[[int, dict[str, Any]], None]
 OnProgress = Callable[[float, float], None]
+OnCheckpoint = Callable[[list[Checkpoint]], None]
 
 #: Seconds between two looks at the clock, `should_stop` and the progress callback.
 _TICK = 0.1
@@ -42,31 +45,41 @@ def train(
     should_stop: Callable[[], bool] | None = None,
     on_progress: OnProgress | None = None,
     compile: bool = False,
+    *,
+    states: Sequence[Checkpoint] | None = None,
+    on_checkpoint: OnCheckpoint | None = None,
+    checkpoint_seconds: float = 60.0,
 ) -> list[Result]:
     """Train probes of equal shape as one stack and return their results, in order.
 
     On a CPU in fp32 and bf16 each member's losses and weights are bit for bit those of the same probe
-    trained alone, whatever its neighbours.
+    trained alone, whatever its neighbours, and those of the same probe stopped and resumed.
 
     Args:
         probes: one bucket: probes of equal `Probe.shape` (see `Sweep.buckets`).
         device: ``auto`` (default), ``cpu``, ``cuda``, ...
         on_event: called as on_event(index, record) for every member at every evaluation point.
-        should_stop: asked about ten times a second; when it says True, training ends with what there is.
+        should_stop: asked about ten times a second; when it says True, training ends between two steps with
+            what there is, and each result's `state` is the checkpoint to resume from.
         on_progress: called about ten times a second as on_progress(fraction, tokens per second of all members).
         compile: torch.compile the forward pass and the optimizer; worth its minute on long CUDA runs only.
+        states: checkpoints to resume from, one a probe, all at one step; left out, training starts afresh.
+        on_checkpoint: called with the checkpoints of all members about every `checkpoint_seconds`.
 
     Raises:
         TypeError: an entry is not a probe.
         ValueError: no probes, probes of different shapes, or a device or precision this machine lacks, or
-            `compile` on a CPU.
+            `compile` on a CPU, or checkpoints that belong to other probes.
     """
     probes = _bucket(probes)
     backend = choose_backend(probes[0], select_device(device))
     if compile and backend.device.type != "cuda":
         raise ValueError("compile=True needs a CUDA device; on a CPU leave it out.")
     with numerics(backend.matmul, backend.threads):
-        return _Training(probes, backend, compile).run(on_event, should_stop, on_progress)
+        training = _Training(probes, backend, compile)
+        if states is not None:
+            training.resume(states)
+        return training.run(on_event, should_stop, on_progress, on_checkpoint, checkpoint_seconds)
 
 
 def train_sweep(
@@ -110,22 +123,60 @@ class _Training:
     def __init__(self, probes: tuple[Probe, ...], backend: Backend, compile: bool) -> None:
         self.probes, self.backend, self.compile = probes, backend, compile
         self.ensemble = Ensemble(probes, backend, compile)
+        self.measures = [find_measure(name) for name in probes[0].measure]
         self.records: list[list[dict[str, Any]]] = [[] for _ in probes]
         self.diverged = [False] * len(probes)
         self.seconds = 0.0
+        self.begun = 0  # step this call began at
+        self.saved = time.monotonic()
+
+    def resume(self, states: Sequence[Checkpoint]) -> None:
+        """Continue where these checkpoints stand, one a member, all at one step."""
+        for probe, state in zip(self.probes, states, strict=True):
+            if state.values.get("id") != probe.id:
+                raise ValueError(f"the checkpoint of {state.values.get('id')!r} cannot resume probe {probe.id!r}.")
+        steps = {state.step for state in states}
+        if len(steps) > 1:
+            raise ValueError(f"a stack resumes at one step, but its checkpoints stand at {sorted(steps)}.")
+        stacked = {name: torch.stack([s.tensors[name] for s in states]) for name in states[0].tensors}
+        self.begun = steps.pop()
+        self.ensemble.restore(self.begun, stacked, states[0].values["loss_count"])
+        self.records = [[dict(record) for record in state.records] for state in states]
+        self.diverged = [bool(state.values["diverged"]) for state in states]
+        self.seconds = max(float(state.values["seconds"]) for state in states)
 
     def run(
-        self, on_event: OnEvent | None, should_stop: Callable[[], bool] | None, on_progress: OnProgress | None
+        self,
+        on_event: OnEvent | None,
+        should_stop: Callable[[], bool] | None,
+        on_progress: OnProgress | None,
+        on_checkpoint: OnCheckpoint | None,
+        every: float,
     ) -> list[Result]:
         stopped = False
+        seen = max((records[-1]["step"] for records in self.records if records), default=-1)
         for target in eval_steps(self.probes[0]):
-            stopped = self._advance(target, should_stop, on_progress)
-            self._evaluate(on_event)
-            if stopped or all(self.diverged):
+            if target <= seen or target < self.begun:
+                continue
+            stopped = self._advance(target, should_stop, on_progress, on_checkpoint, every)
+            if stopped:
                 break
-        return self._results(stopped)
+            self._evaluate(on_event)
+            if all(self.diverged):
+                break
+        states = self._checkpoints() if stopped else None
+        if stopped:  # a last look, after the checkpoint: a resumed run must not find its sums taken
+            self._evaluate(on_event)
+        return self._results(stopped, states)
 
-    def _advance(self, target: int, should_stop: Callable[[], bool] | None, on_progress: OnProgress | None) -> bool:
+    def _advance(
+        self,
+        target: int,
+        should_stop: Callable[[], bool] | None,
+        on_progress: OnProgress | None,
+        on_checkpoint: OnCheckpoint | None,
+        every: float,
+    ) -> bool:
         """Train to step `target` in slices of about `_TICK` seconds; True if asked to stop on the way."""
         ensemble = self.ensemble
         tokens = sum(probe.batch_tokens for probe in self.probes)
@@ -141,9 +192,26 @@ class _Training:
             self.seconds += spent
             rate = tokens * (ensemble.step - before) / spent
             stride = max(1, min(2 * stride, round(stride * _TICK / spent)))
+            if on_checkpoint is not None and time.monotonic() - self.saved >= every:
+                on_checkpoint(self._checkpoints())
+                self.saved = time.monotonic()
             if on_progress is not None:
                 on_progress(ensemble.step / ensemble.steps, rate)
         return False
+
+    def _checkpoints(self) -> list[Checkpoint]:
+        """Where every member stands, copied to the CPU."""
+        state = {name: tensor.detach().cpu() for name, tensor in self.ensemble.state().items()}
+        count = self.ensemble.loss_count
+        return [
+            Checkpoint(
+                self.ensemble.step,
+                tuple(dict(record) for record in self.records[index]),
+                {name: tensor[index].clone() for name, tensor in state.items()},
+                {"id": p.id, "diverged": self.diverged[index], "loss_count": count, "seconds": self.seconds},
+            )
+            for index, p in enumerate(self.probes)
+        ]
 
     def _evaluate(self, on_event: OnEvent | None) -> None:
         step = self.ensemble.step
@@ -152,18 +220,19 @@ class _Training:
         exact = "highest" if self.backend.matmul == "high" else self.backend.matmul
         with numerics(exact):
             metrics = {name: values.tolist() for name, values in self.ensemble.evaluate().items()}
+            for measure in self.measures:
+                metrics |= {name: values.tolist() for name, values in measure(self.ensemble).items()}
         for index, probe in enumerate(self.probes):
             if self.diverged[index] or (self.records[index] and self.records[index][-1]["step"] == step):
                 continue
             values = {name: column[index] for name, column in metrics.items()}
-            if not (all(map(math.isfinite, values.values())) and math.isfinite(train_loss[index])):
+            if not (math.isfinite(values["loss"]) and math.isfinite(train_loss[index])):
                 self.diverged[index] = True
                 continue
-            tokens = step * probe.batch_tokens
             record = {
                 "step": step,
-                "tokens": tokens,
-                "flops": FLOPS_PER_PARAM_TOKEN * probe.params * tokens,
+                "tokens": step * probe.batch_tokens,
+                "flops": probe.flops * (step / probe.steps),
                 **values,
                 "train_loss": train_loss[index] if step else None,
                 "lr": float(self.ensemble.optimizer.lr[step - 1, index]) if step else None,
@@ -173,14 +242,19 @@ class _Training:
             if on_event is not None:
                 on_event(index, dict(record))
 
-    def _results(self, stopped: bool) -> list[Result]:
+    def _results(self, stopped: bool, states: list[Checkpoint] | None) -> list[Result]:
         provenance = self._provenance()
-        rows = self.ensemble.model.weights.rows()
+        rows = self.ensemble.weights.rows()
         status = "stopped" if stopped else "finished"
         return [
-            Result(probe, "diverged" if diverged else status, tuple(records), dict(provenance), row)
-            for probe, diverged, records, row in zip(self.probes, self.diverged, self.records, rows, strict=True)
-        ]
+            Result(
+                probe, "diverged" if diverged else status, tuple(records), dict(provenance), row,
+                states[index] if states else None,
+            )
+            for index, (probe, diverged, records, row) in enumerate(
+                zip(self.probes, self.diverged, self.records, rows, strict=True)
+            )
+        ]  # fmt: skip
 
     def _provenance(self) -> dict[str, Any]:
         device = self.backend.device

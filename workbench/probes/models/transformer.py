@@ -1,112 +1,78 @@
-"""The stacked decoder-only transformer: E members of one shape in batched matrix products; solo is E = 1.
+"""The decoder-only transformer, with the choices of modded-nanoGPT as defaults.
 
-Pre-norm blocks with RMSNorm without gain and ReLU^2 MLPs (the choices of modded-nanoGPT), learned
-positions, no biases, input embedding and output head untied.
+Pre-norm blocks with RMSNorm without gain and ReLU^2 MLPs, learned positions, no biases, input embedding
+and output head untied.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch.nn import functional
+from workbench.probes.component import whole
+from workbench.probes.models.base import Model, Weight
 
-from workbench.probes.models.flat import FlatWeights
-from workbench.probes.models.functional import attention, cross_entropy, relu_squared, rms_norm
-from workbench.probes.spec import Probe
+if TYPE_CHECKING:
+    import torch
 
-__all__ = ["Transformer", "initial_weights", "weight_shapes"]
+    from workbench.probes.ops import Ops
+    from workbench.probes.tasks.base import Task
+
+__all__ = ["Transformer"]
 
 #: Chosen by trial at widths 4 and 16: 0.02 and 0.1 learn a short run visibly worse, 1.0 no better.
 _EMBEDDING_STD = 0.5
 
 
-def weight_shapes(probe: Probe) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every weight matrix of one member; right-multiplied, [inputs, outputs]."""
-    d, hidden = probe.width, probe.mlp_ratio * probe.width
-    shapes: dict[str, tuple[int, ...]] = {"embedding": (probe.vocab, d), "positions": (probe.context, d)}
-    for layer in range(probe.depth):
-        shapes |= {
-            f"{layer}.qkv": (d, 3 * d),
-            f"{layer}.attention_out": (d, d),
-            f"{layer}.up": (d, hidden),
-            f"{layer}.down": (hidden, d),
-        }
-    return shapes | {"head": (d, probe.vocab)}
+@dataclass(frozen=True)
+class Transformer(Model):
+    """A decoder-only transformer over tokens.
 
-
-def initial_weights(probe: Probe) -> dict[str, torch.Tensor]:
-    """The weights of one member at step 0, a function of its probe alone (drawn on the CPU, float32).
-
-    Matrices are normal with variance 1 / inputs; those that write to the residual stream are scaled down
+    Matrices start normal with variance 1 / inputs; those that write to the residual stream are scaled down
     by sqrt(2 depth) (GPT-2). The head starts at zero: the first loss is exactly log V at every width, and
     no width pays first for unlearning random logits.
     """
-    generator = torch.Generator().manual_seed(probe.seed)
-    weights = {}
-    for name, shape in weight_shapes(probe).items():
-        if name in ("embedding", "positions"):
-            std = _EMBEDDING_STD
-        elif name.endswith((".attention_out", ".down")):
-            std = 1 / math.sqrt(2 * probe.depth * shape[0])
-        else:
-            std = 1 / math.sqrt(shape[0])
-        drawn = torch.randn(shape, generator=generator) * std
-        weights[name] = torch.zeros(shape) if name == "head" else drawn
-    return weights
 
+    name: ClassVar[str] = "transformer"
+    accepts: ClassVar[tuple[str, ...]] = ("tokens",)
 
-class Transformer:
-    """E transformers of one shape.
+    width: int = whole(16, 1, 8192, "width d of the residual stream")
+    depth: int = whole(1, 0, 128, "number of blocks L")
+    heads: int = whole(1, 1, 4096, "attention heads; a divisor of width")
+    mlp_ratio: int = whole(4, 1, 16, "hidden units of an MLP, in widths")
 
-    Args:
-        probes: one per member; equal in shape.
-        device: where they live.
-        fused_attention: train with torch's fused attention kernel instead of three batched products.
-    """
+    def check(self) -> None:
+        if self.width % self.heads:
+            raise ValueError(
+                f"width={self.width} is not a multiple of heads={self.heads}; choose heads that divide it."
+            )
 
-    def __init__(self, probes: Sequence[Probe], device: torch.device, fused_attention: bool = False) -> None:
-        first = probes[0]
-        self.members, self.depth, self.heads = len(probes), first.depth, first.heads
-        self.dtype = torch.bfloat16 if first.precision == "bf16" else torch.float32
-        drawn = [initial_weights(probe) for probe in probes]
-        stacked = {name: torch.stack([one[name] for one in drawn]) for name in drawn[0]}
-        matrices = frozenset(stacked) - {"embedding", "positions"}
-        self.weights = FlatWeights(stacked, device, matrices if self.dtype == torch.bfloat16 else frozenset())
-        # Row of member e's token i in the embeddings of all members, [E, 1, 1]
-        self.offset = (torch.arange(self.members, device=device) * first.vocab)[:, None, None]
-        self.workspace = None
-        if device.type == "cpu":
-            self.workspace = torch.empty(1, first.batch_tokens, first.vocab)
-        self.fused_attention = fused_attention
-        self.mask = torch.full((first.context, first.context), -math.inf, device=device).triu_(1)
-
-    def loss(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Mean next-token cross-entropy [E] (nats) of sequences [E, B, T + 1] (int64)."""
-        w = self.weights.views
-        hidden = self._hidden(tokens[..., :-1], w, self.dtype, self.fused_attention)
-        return cross_entropy(hidden, w["head"], tokens[..., 1:].flatten(1), self.workspace)
-
-    @torch.no_grad()
-    def logits(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Logits [E, B, T', V] of token ids [E or 1, B, T'] (int64), in float32 from the master weights."""
-        tokens = tokens.expand(self.members, -1, -1)
-        hidden = self._hidden(tokens, self.weights.master, torch.float32, fused_attention=False)
-        return torch.bmm(hidden, self.weights.master["head"]).view(self.members, *tokens.shape[1:], -1)
-
-    def _hidden(
-        self, tokens: torch.Tensor, w: dict[str, torch.Tensor], dtype: torch.dtype, fused_attention: bool
-    ) -> torch.Tensor:
-        """Normalized last hidden states [E, B T, d] as `dtype`; the residual stream itself is float32."""
-        e, b, t = tokens.shape
-        x = functional.embedding(tokens + self.offset, w["embedding"].flatten(0, 1))  # [E, B, T, d]
-        x = (x + w["positions"][:, None, :t]).view(e, b * t, -1)
-        mask = None if fused_attention else self.mask[:t, :t]
+    def weights(self, task: Task) -> dict[str, Weight]:
+        d, hidden = self.width, self.mlp_ratio * self.width
+        into, back = 1 / math.sqrt(2 * max(1, self.depth) * d), 1 / math.sqrt(2 * max(1, self.depth) * hidden)
+        table = {"role": "input", "std": _EMBEDDING_STD, "fan_in": 1, "embedding": True, "low_precision": False}
+        found = {
+            "embedding": Weight((task.inputs.size, d), **table),
+            "positions": Weight((task.inputs.context, d), **table),
+        }
         for layer in range(self.depth):
-            qkv = torch.bmm(rms_norm(x, dtype), w[f"{layer}.qkv"]).view(e * b, t, -1)
-            mixed = attention(qkv, self.heads, mask).view(e, b * t, -1)
-            x = x + torch.bmm(mixed, w[f"{layer}.attention_out"])
-            hidden = relu_squared(torch.bmm(rms_norm(x, dtype), w[f"{layer}.up"]))
-            x = x + torch.bmm(hidden, w[f"{layer}.down"])
-        return rms_norm(x, dtype)
+            found |= {
+                f"{layer}.qkv": Weight((d, 3 * d), "hidden", 1 / math.sqrt(d)),
+                f"{layer}.attention_out": Weight((d, d), "hidden", into, branch=True),
+                f"{layer}.up": Weight((d, hidden), "hidden", 1 / math.sqrt(d)),
+                f"{layer}.down": Weight((hidden, d), "hidden", back, branch=True),
+            }
+        return found | {"head": Weight((d, task.outputs), "output", 0.0, embedding=True)}
+
+    def hidden(self, ops: Ops, x: torch.Tensor) -> torch.Tensor:
+        e, b, t = x.shape
+        positions = ops.weight("positions")[:, None, :t]
+        x = (ops.embed(x, "embedding") + positions).view(e, b * t, -1)
+        for layer in range(self.depth):
+            qkv = ops.linear(ops.rms_norm(x), f"{layer}.qkv").view(e * b, t, -1)
+            mixed = ops.attention(qkv, self.heads).view(e, b * t, -1)
+            x = x + ops.see(f"{layer}.attention", ops.linear(mixed, f"{layer}.attention_out"))
+            hidden = ops.activation(ops.linear(ops.rms_norm(x), f"{layer}.up"), "relu2")
+            x = x + ops.see(f"{layer}.mlp", ops.linear(hidden, f"{layer}.down"))
+        return ops.rms_norm(x)

@@ -12,16 +12,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import torch
 
-from workbench.probes.spec import Probe
-from workbench.probes.tasks.base import LogitsFunction, Task
+from workbench.probes import late_torch as torch
+from workbench.probes.component import number, whole
+from workbench.probes.tasks.base import Data, Inputs, Predict, Task
 from workbench.probes.tasks.markov import MarkovSampler
 from workbench.probes.tasks.random import stream_key
 
-__all__ = ["BigramLanguage", "BigramTask"]
+if TYPE_CHECKING:
+    from workbench.probes.spec import Probe
+
+__all__ = ["Bigram", "BigramData", "BigramLanguage"]
 
 _TRAINING, _EVALUATION = 0, 1
 
@@ -91,7 +95,31 @@ class BigramLanguage:
         return math.log(self.vocab)
 
 
-class BigramTask(Task):
+@dataclass(frozen=True)
+class Bigram(Task):
+    """Next-token prediction in a power-law bigram language (`BigramLanguage`) of exactly known entropy."""
+
+    name: ClassVar[str] = "bigram"
+
+    vocab: int = whole(256, 2, 4096, "vocabulary size V")
+    context: int = whole(32, 1, 4096, "tokens of a sequence")
+    tau: float = number(1.5, 0.0, 4.0, "sharpness of the language's logits; 0 is uniform noise", member=True)
+    s: float = number(1.0, 0.0, 10.0, "exponent of the power law of its singular values", member=True)
+    language_seed: int = whole(0, 0, 2**31 - 1, "draws the language itself", member=True)
+
+    @property
+    def inputs(self) -> Inputs:
+        return Inputs("tokens", self.vocab, self.context)
+
+    @property
+    def outputs(self) -> int:
+        return self.vocab
+
+    def build(self, probes: Sequence[Probe], device: torch.device) -> BigramData:
+        return BigramData(probes, device)
+
+
+class BigramData(Data):
     """Stacked training streams of bigram languages, and their population loss.
 
     The first token of each sequence is drawn from pi. A probe's `seed` keys its training stream and its
@@ -99,9 +127,9 @@ class BigramTask(Task):
     """
 
     def __init__(self, probes: Sequence[Probe], device: torch.device) -> None:
-        super().__init__(probes, device)
+        self.probes, self.device = tuple(probes), device
         first = self.probes[0]
-        self.batch, self.context, self.vocab = first.batch_tokens // first.context, first.context, first.vocab
+        self.sequences, self.context, self.vocab = first.batch_tokens // first.context, first.context, first.vocab
         keys = [(p.vocab, p.tau, p.s, p.language_seed) for p in self.probes]
         distinct = tuple(dict.fromkeys(keys))
         self.languages = [_language(*key) for key in distinct]
@@ -116,8 +144,8 @@ class BigramTask(Task):
         )  # [G, V]
         self.heldout = self._heldout()
 
-    def block(self, first_step: int, count: int) -> torch.Tensor:
-        e, b = len(self.probes), self.batch
+    def block(self, first_step: int, count: int) -> tuple[torch.Tensor]:
+        e, b = len(self.probes), self.sequences
         sequences = torch.arange(first_step * b, (first_step + count) * b, device=self.device).view(count, 1, b)
         shape = (count, e, b)
         tokens = self.sampler.draw(
@@ -126,7 +154,11 @@ class BigramTask(Task):
             self.context + 1,
             self.chain[None, :, None].expand(shape).reshape(-1),
         )  # [T + 1, count E B]
-        return tokens.to(torch.int32).t().reshape(*shape, self.context + 1)
+        return (tokens.to(torch.int32).t().reshape(*shape, self.context + 1),)
+
+    def batch(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        tokens = tokens.long()
+        return tokens[..., :-1], tokens[..., 1:].flatten(1)
 
     def _heldout(self) -> torch.Tensor:
         """Evaluation sequences [G, n, T + 1]: about 32 V positions, a number fixed by V and T alone."""
@@ -141,7 +173,7 @@ class BigramTask(Task):
         )
         return tokens.t().reshape(g, n, self.context + 1)
 
-    def evaluate(self, logits_fn: LogitsFunction) -> dict[str, torch.Tensor]:
+    def evaluate(self, predict: Predict) -> dict[str, torch.Tensor]:
         """``loss`` and ``loss_sampled`` [E], nats per token.
 
         ``loss`` is the population cross-entropy. At every held-out position the model's prediction is
@@ -162,25 +194,25 @@ class BigramTask(Task):
         sampled = []
         for part in self.heldout.split(chunk, dim=1):
             x, y = part[..., :-1], part[..., 1:]  # [G, b, T]
-            logp, exact = self._score(logits_fn, x)
+            logp, exact = self._score(predict, x)
             total.scatter_add_(1, x.flatten(1).expand(e, -1), exact.flatten(1))
             sampled.append(logp.gather(-1, y.expand(e, -1, -1)[..., None])[..., 0])
         counts = torch.stack([torch.bincount(x, minlength=v) for x in self.heldout[..., :-1].flatten(1)])  # [G, V]
         mean = total / counts.clamp_min(1)
         if not bool((counts > 0).all()):
             alone = torch.arange(v, device=device).expand(len(counts), v)[..., None]  # [G, V, 1]
-            mean = torch.where(counts > 0, mean, self._score(logits_fn, alone)[1][..., 0])
+            mean = torch.where(counts > 0, mean, self._score(predict, alone)[1][..., 0])
         return {
             "loss": (mean * self.stationary).sum(1).cpu(),
             "loss_sampled": torch.cat(sampled, 1).double().mean((1, 2)).neg().cpu(),
         }
 
-    def _score(self, logits_fn: LogitsFunction, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _score(self, predict: Predict, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-probabilities [E, b, T, V] (float32) and cross-entropies against P[x] [E, b, T] (float64).
 
         A float32 cross-entropy errs by about 2e-7 at random; the means over positions are in float64.
         """
-        logp = torch.log_softmax(logits_fn(x), -1)
+        logp = torch.log_softmax(predict(x), -1)
         rows = (self.groups[:, None, None] * self.vocab + x).flatten()
         truth = self.transition.index_select(0, rows).view(*x.shape, self.vocab)  # [G, b, T, V]
         return logp, (logp * truth).sum(-1).neg_().double()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
+from workbench.probes import late_torch as torch
 from workbench.probes.tasks.alias import alias_tables
 from workbench.probes.tasks.random import hash_counters
 

@@ -8,7 +8,7 @@ Flood 2014), whose constants are from David Stafford's Mix13.
 
 from __future__ import annotations
 
-import torch
+from workbench.probes import late_torch as torch
 
 __all__ = ["hash_counters", "mix", "stream_key"]
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch.autograd.function import once_differentiable
 
-__all__ = ["attention", "cross_entropy", "relu_squared", "rms_norm"]
+__all__ = ["attention", "cross_entropy", "relu_squared", "rms_norm", "squared_error"]
 
 _EPS = 1e-6
 
@@ -54,7 +55,7 @@ def relu_squared(x: torch.Tensor) -> torch.Tensor:
 
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, h, w, targets, workspace):
+    def forward(ctx, h, w, targets, workspace, z_loss):
         e, n, _ = h.shape
         grad_h, grad_w = torch.empty_like(h), torch.empty(w.shape, dtype=w.dtype, device=w.device)
         loss = torch.empty(e, device=h.device)
@@ -62,9 +63,14 @@ class _CrossEntropy(torch.autograd.Function):
         for part in parts:
             y = targets[part, :, None]
             logits = torch.bmm(h[part], w[part], out=workspace if h.dtype == torch.float32 else None)  # [e, n, V]
+            log_z = torch.logsumexp(logits.float(), -1, keepdim=True) if z_loss else None  # [e, n, 1]
             probabilities = torch.softmax(logits, -1, dtype=torch.float32, out=workspace)
             hit = probabilities.gather(-1, y)
             loss[part] = hit.clamp_min(torch.finfo(torch.float32).tiny).log_().mean((1, 2)).neg_()
+            if z_loss:  # d (log Z)^2 / d logits = 2 log Z * softmax, beside softmax minus one-hot
+                loss[part] += z_loss * log_z.square().mean((1, 2))
+                probabilities.mul_(1 + 2 * z_loss * log_z)
+                hit = probabilities.gather(-1, y)
             # Softmax minus one-hot, over n: the gradient of the logits.
             residual = probabilities.scatter_(-1, y, hit - 1).to(h.dtype)
             grad_h[part] = torch.bmm(residual, w[part].mT).mul_(1 / n)
@@ -77,11 +83,11 @@ class _CrossEntropy(torch.autograd.Function):
     def backward(ctx, grad):
         grad_h, grad_w = ctx.saved_tensors
         scale = grad[:, None, None]
-        return grad_h * scale, grad_w * scale, None, None
+        return grad_h * scale, grad_w * scale, None, None, None
 
 
 def cross_entropy(
-    h: torch.Tensor, w: torch.Tensor, targets: torch.Tensor, workspace: torch.Tensor | None = None
+    h: torch.Tensor, w: torch.Tensor, targets: torch.Tensor, workspace: torch.Tensor | None = None, z_loss: float = 0.0
 ) -> torch.Tensor:
     """Mean cross-entropy [E] of logits h w against target tokens, in nats.
 
@@ -91,29 +97,46 @@ def cross_entropy(
         targets: token ids [E, n] (int64).
         workspace: [1, n, V] float32, overwritten; with it members are taken one by one, so that a CPU finds
             the logits of one member in its cache, in memory that the system need not map anew.
+        z_loss: weight of the added mean of (log Z)^2, Z the softmax's normalizer (PaLM, arXiv 2204.02311).
 
     Tiny models spend most of their time on the vocabulary, so the logits never leave the forward pass: it
     computes both gradients while it has them and drops them (as in Liger kernels, arXiv 2410.10989). The
     gradient is exact; only the reported loss of a token saturates, at 87 nats.
     """
-    return _CrossEntropy.apply(h, w, targets, workspace)
+    return _CrossEntropy.apply(h, w, targets, workspace, z_loss)
 
 
-def attention(qkv: torch.Tensor, heads: int, mask: torch.Tensor | None) -> torch.Tensor:
-    """Causal self-attention: qkv [S, T, 3 d] -> [S, T, d], softmax(q k^T / sqrt(d / heads)) v per head.
+def squared_error(h: torch.Tensor, w: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """(h w - targets)^2, summed over outputs, mean over examples, [E]; h [E, n, d], w [E, d, K], targets [E, n, K]."""
+    return (torch.bmm(h, w).float() - targets).square().sum(-1).mean(-1)
+
+
+def attention(
+    qkv: torch.Tensor, heads: int, *, causal: bool = True, scale: float | None = None, fused: bool = False
+) -> torch.Tensor:
+    """Self-attention: qkv [S, T, 3 d] -> [S, T, d], softmax(scale q k^T) v per head.
 
     Args:
         qkv: queries, keys and values of S sequences.
         heads: number of heads.
-        mask: [T, T], 0 where attention is allowed and -inf above the diagonal: three batched products, the
-            fastest form on a CPU at T <= 128. None: torch's fused kernel.
+        causal: position t sees positions up to t only.
+        scale: 1 / sqrt(d / heads) unless given.
+        fused: torch's fused kernel, instead of three batched products: the fastest form on a CPU at T <= 128.
     """
     s, t, d3 = qkv.shape
     q, k, v = qkv.view(s, t, 3, heads, d3 // 3 // heads).permute(2, 0, 3, 1, 4)  # each [S, heads, T, d / heads]
-    if mask is None:
-        out = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+    if fused:
+        out = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal, scale=scale)
     else:
         q, k, v = (part.reshape(s * heads, t, -1) for part in (q, k, v))
-        scores = torch.baddbmm(mask.to(q.dtype), q, k.mT, alpha=1 / math.sqrt(q.shape[-1]))
+        alpha = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+        scores = torch.baddbmm(_mask(t, causal, q.dtype, q.device), q, k.mT, alpha=alpha)
         out = torch.bmm(torch.softmax(scores, -1), v).view(s, heads, t, -1)
     return out.transpose(1, 2).reshape(s, t, d3 // 3)
+
+
+@lru_cache(maxsize=64)
+def _mask(t: int, causal: bool, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """[T, T]: 0 where attention is allowed, -inf above the diagonal if `causal`."""
+    mask = torch.zeros(t, t, dtype=dtype, device=device)
+    return mask.fill_(-math.inf).triu_(1) if causal else mask

@@ -56,6 +56,19 @@ class FlatWeights:
         parts = flat[:, : self.size].split(sizes, dim=1)
         return {name: part.view(-1, *shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
 
+    def named(self, flat: torch.Tensor) -> dict[str, torch.Tensor]:
+        """All weights by name, [E, ...], as views of a buffer [E, P]."""
+        return self._split(flat)
+
+    def expand(self, values: Mapping[str, float]) -> torch.Tensor | None:
+        """One value a weight as one value an entry, [P]; None if all are 1."""
+        if all(value == 1.0 for value in values.values()):
+            return None
+        entries = torch.ones(1, self.data.shape[1])
+        for name, view in self._split(entries).items():
+            view.fill_(values[name])
+        return entries[0].to(self.data.device)
+
     def refresh(self) -> None:
         """Bring the bfloat16 copies up to date with `data`; once a step, before the forward pass."""
         if self.low is not None:

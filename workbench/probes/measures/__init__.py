@@ -1,0 +1,1 @@
+"""Measurements of a stack in training, on request: one a file."""

@@ -1,0 +1,51 @@
+"""Adam and its closest relatives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from workbench.probes import late_torch as torch
+from workbench.probes.component import number
+from workbench.probes.optimizers.base import Optimizer, Rule
+
+if TYPE_CHECKING:
+    from workbench.probes.optimizers.stack import Context
+
+__all__ = ["AdamW"]
+
+
+@dataclass(frozen=True)
+class AdamW(Optimizer):
+    """Adam with bias correction and decoupled weight decay (Loshchilov & Hutter, arXiv 1711.05101)."""
+
+    name: ClassVar[str] = "adamw"
+
+    beta1: float = number(0.9, 0.0, 0.999999, "decay of the average of gradients", member=True)
+    beta2: float = number(0.98, 0.0, 0.999999, "decay of the average of squared gradients", member=True)
+    eps: float = number(1e-8, 1e-30, 1.0, "added to the root of the average square", member=True)
+
+    def rule(self, context: Context) -> Rule:
+        return _AdamRule(context)
+
+
+class _AdamRule(Rule):
+    def __init__(self, context: Context) -> None:
+        super().__init__(context, "m", "v")
+        beta1, beta2 = context.column("beta1"), context.column("beta2")
+        count = np.arange(1, context.steps + 1)[:, None]
+        correction2 = np.sqrt(1 - beta2**count)
+        # m / (1 - b1^t) / (sqrt(v) / sqrt(1 - b2^t) + eps), with the second correction moved from the
+        # [E, P] denominator to [E, 1] factors.
+        self.gain = context.by_step(correction2 / (1 - beta1**count))
+        self.eps = context.by_step(context.column("eps") * correction2)
+        self.gain1, self.gain2 = context.tensor(1 - beta1), context.tensor(1 - beta2)
+
+    def direction(self, grad: torch.Tensor) -> torch.Tensor:
+        m, v = self.slots["m"], self.slots["v"]
+        m.lerp_(grad, self.gain1)
+        v.lerp_(grad.mul_(grad), self.gain2)
+        torch.sqrt(v, out=grad).add_(self.eps())
+        return torch.div(m, grad, out=grad).mul_(self.gain())
