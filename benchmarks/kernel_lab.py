@@ -20,7 +20,7 @@ import torch
 
 from workbench.probes.kernels import launch
 from workbench.probes.kernels.adamw import adamw_
-from workbench.probes.kernels.transformer import FusedTransformer, Plan
+from workbench.probes.kernels.transformer import FusedTransformer, Plan, choose_plan
 
 PEAK = 790e12  # bf16 FLOP/s of one H200 on random data, measured
 F32, B16 = torch.float32, torch.bfloat16
@@ -33,50 +33,70 @@ SHAPES = {
     "d512": (512, 8, 8, 512, 4096, 32, 1),
     "d768": (768, 12, 12, 512, 256, 64, 1),
 }
-#: plan (attention, mlp, head) and dtype of the residual stream
+#: attention, mlp, head, products and rows of a `Plan`, and the dtype of the residual stream
 VARIANTS = {
-    "d64": [("branch", "branch", "branch", F32), ("branch", "branch", "branch", B16),
-            ("parts", "branch", "branch", B16), ("parts", "parts", "parts", B16)],
-    "d128": [("parts", "branch", "branch", F32), ("parts", "branch", "branch", B16),
-             ("branch", "branch", "branch", B16), ("parts", "epilogue", "branch", B16), ("parts", "parts", "parts", B16)],
-    "d256": [("parts", "epilogue", "parts", F32), ("parts", "epilogue", "parts", B16),
-             ("parts", "parts", "parts", B16)],
-    "d512": [("parts", "parts", "parts", F32), ("parts", "parts", "parts", B16), ("parts", "epilogue", "parts", B16)],
-    "d768": [("parts", "parts", "parts", F32), ("parts", "parts", "parts", B16)],
-}  # fmt: skip
+    "d64": [
+        ("branch", "branch", "branch", "own", True, F32),
+        ("branch", "branch", "branch", "own", True, B16),
+        ("branch", "branch", "branch", "stack", False, B16),
+    ],
+    "d128": [
+        ("parts", "branch", "branch", "own", True, F32),
+        ("parts", "branch", "branch", "own", True, B16),
+        ("parts", "branch", "branch", "stack", False, B16),
+        ("parts", "epilogue", "branch", "own", True, B16),
+    ],
+    "d256": [
+        ("parts", "epilogue", "parts", "own", True, F32),
+        ("parts", "epilogue", "parts", "own", True, B16),
+        ("parts", "epilogue", "parts", "own", False, B16),
+        ("parts", "epilogue", "parts", "stack", False, B16),
+    ],
+    "d512": [
+        ("parts", "epilogue", "parts", "each", False, F32),
+        ("parts", "epilogue", "parts", "each", False, B16),
+        ("parts", "epilogue", "parts", "own", False, B16),
+    ],
+    "d768": [
+        ("parts", "epilogue", "parts", "each", False, F32),
+        ("parts", "epilogue", "parts", "each", False, B16),
+        ("parts", "epilogue", "parts", "own", False, B16),
+    ],
+}
+#: Variant of each shape whose blocks are swept and whose kernels are listed.
+BEST = {"d64": 0, "d128": 1, "d256": 1, "d512": 1, "d768": 1}
 #: Other block sizes worth trying, by shape: kernel, then candidates.
 SWEEPS = {
     "d64": {
-        "mlp": [(128, 64, 8, 2), (64, 64, 4, 2), (128, 128, 8, 1), (128, 64, 4, 3)],
-        "mlp_input": [(128, 64, 8, 2), (64, 64, 4, 2), (128, 32, 4, 2)],
-        "mlp_weight": [(128, 64, 8, 2), (128, 64, 4, 2), (64, 128, 8, 2), (64, 64, 4, 3)],
-        "branch_attention": [(4, 1)],
-        "branch_attention_backward": [(4, 1), (16, 1)],
-        "head": [(128, 8, 1), (64, 4, 1), (32, 4, 1)],
-        "embedding": [(64, 64, 64, 4, 3), (256, 64, 64, 8, 2), (128, 64, 128, 8, 2)],
+        "weight_gradient": [(64, 64, 64, 0, 4, 4), (128, 64, 64, 1, 4, 3)],
     },
     "d128": {
-        "attention": [(128, 64, 4, 2), (64, 64, 4, 2), (128, 128, 4, 1)],
-        "attention_backward": [(64, 4, 2), (64, 4, 1), (128, 4, 1)],
-        "mlp": [(128, 64, 4, 2), (64, 64, 4, 2), (128, 128, 8, 1), (128, 64, 8, 3)],
-        "mlp_input": [(128, 64, 4, 2), (64, 64, 4, 2), (128, 32, 8, 2)],
-        "mlp_weight": [(128, 64, 8, 2), (64, 64, 8, 3), (64, 32, 4, 2), (64, 64, 4, 2)],
-        "head": [(128, 8, 1), (64, 4, 1), (32, 4, 1)],
-        "embedding": [(64, 128, 64, 4, 3), (256, 64, 64, 8, 2), (128, 128, 128, 8, 2)],
+        "linear": [(128, 128, 64, 0, 4, 3), (128, 128, 64, 1, 4, 3), (128, 128, 64, 2, 8, 3)],
+        "linear_row": [(64, 128, 64, 0, 4, 3), (64, 128, 64, 1, 4, 3), (128, 128, 64, 2, 8, 3)],
+        "weight_gradient": [(64, 128, 128, 0, 8, 4), (64, 128, 128, 1, 4, 4), (128, 128, 128, 1, 8, 3)],
     },
     "d256": {
-        "attention": [(128, 128, 8, 2), (64, 64, 4, 3), (128, 64, 8, 3)],
-        "attention_backward": [(64, 4, 3), (128, 8, 1), (64, 4, 1)],
-        "linear": [(128, 128, 64, 8, 3), (128, 128, 64, 4, 3), (128, 256, 64, 8, 4), (256, 128, 64, 8, 3)],
-        "rows": [(2048, 4, 1), (8192, 8, 1)],
+        "linear": [
+            (128, 128, 64, 0, 8, 3), (128, 128, 64, 1, 4, 3), (128, 128, 64, 2, 8, 4), (128, 128, 64, 2, 4, 4),
+            (128, 256, 64, 2, 8, 3), (128, 256, 64, 2, 8, 4), (128, 128, 128, 2, 8, 2), (128, 256, 128, 2, 8, 2),
+        ],
+        "linear_row": [
+            (128, 256, 64, 0, 8, 4), (128, 256, 64, 1, 8, 4), (128, 256, 64, 2, 8, 3), (64, 256, 64, 2, 4, 4),
+            (64, 256, 64, 2, 4, 3), (64, 256, 128, 2, 8, 2),
+        ],
+        "weight_gradient": [
+            (64, 128, 256, 0, 8, 3), (64, 128, 256, 1, 8, 4), (64, 256, 128, 1, 8, 4), (128, 128, 256, 1, 8, 2),
+            (64, 128, 128, 1, 4, 4),
+        ],
     },
     "d512": {
-        "attention": [(128, 128, 8, 2), (128, 64, 8, 3), (128, 64, 4, 2)],
-        "attention_backward": [(64, 4, 3), (128, 8, 1), (128, 8, 2)],
-        "rows": [(2048, 4, 1), (8192, 8, 1)],
+        "linear": [
+            (128, 256, 64, 0, 8, 3), (128, 256, 64, 1, 8, 3), (128, 256, 64, 2, 8, 4), (128, 128, 64, 2, 4, 4),
+            (128, 256, 128, 2, 8, 2),
+        ],
     },
     "d768": {},
-}
+}  # fmt: skip
 
 
 class Step:
@@ -119,7 +139,7 @@ class Step:
         return {n: p.view(-1, *shape) for (n, shape), p in zip(self.shapes.items(), parts, strict=True)}
 
     def run(self) -> torch.Tensor:
-        loss = self.fused.loss_and_gradient(self.tokens)
+        loss = self.fused.loss_and_gradient(self.tokens[..., :-1], self.tokens[..., 1:])
         adamw_(self.data, self.grad, self.m, self.v, self.low, self.now, *self.tables)
         return loss
 
@@ -151,11 +171,12 @@ class Step:
 
 
 def title(variant: tuple) -> str:
-    return f"{'/'.join(variant[:3])} {'fp32' if variant[3] == F32 else 'bf16'} stream"
+    rows = "+rows" if variant[4] else ""
+    return f"{'/'.join(variant[:4])}{rows} {'fp32' if variant[5] == F32 else 'bf16'} stream"
 
 
-def measure(name: str, variant: tuple) -> dict:
-    step = Step(SHAPES[name], Plan(*variant[:3]), variant[3])
+def measure(name: str, variant: tuple, members: int | None = None) -> dict:
+    step = Step(SHAPES[name], Plan(*variant[:5]), variant[5], members)
     ms = step.milliseconds()
     rate = step.count / ms * 1e3
     del step
@@ -165,7 +186,7 @@ def measure(name: str, variant: tuple) -> dict:
 
 def profile(name: str, variant: tuple, top: int = 14) -> list:
     """The kernels of one step by time, microseconds."""
-    step = Step(SHAPES[name], Plan(*variant[:3]), variant[3])
+    step = Step(SHAPES[name], Plan(*variant[:5]), variant[5])
     step.run()
     torch.cuda.synchronize()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as prof:
@@ -180,8 +201,8 @@ def equality(name: str, variant: tuple) -> dict:
     """Whether member 0's loss and gradients carry the same bits alone, among 3 and in the whole stack."""
 
     def member(members: int) -> tuple:
-        step = Step(SHAPES[name], Plan(*variant[:3]), variant[3], members)
-        full = Step(SHAPES[name], Plan(*variant[:3]), variant[3], 1)
+        step = Step(SHAPES[name], Plan(*variant[:5]), variant[5], members)
+        full = Step(SHAPES[name], Plan(*variant[:5]), variant[5], 1)
         step.data[0].copy_(full.data[0])
         step.low[0].copy_(full.low[0])
         step.tokens[0].copy_(full.tokens[0])
@@ -228,6 +249,39 @@ def attention_against_torch(name: str) -> dict:
     }
 
 
+def quality(width: int, depth: int, members: int, residual: torch.dtype, steps: int = 400) -> torch.Tensor:
+    """Training loss of every member over the last 50 steps, on sequences of one random Markov chain."""
+    generator = torch.Generator("cuda").manual_seed(1)
+    shape = (width, depth, width // 64, 128, 256, 8, members)
+    step = Step(shape, choose_plan(width, 128, 256), residual)
+    for name, view in step.views(step.data).items():
+        std = 0.5 if name in ("embedding", "positions") else view.shape[1] ** -0.5
+        std *= (2 * depth) ** -0.5 if name.endswith(("out", "down")) else 1.0
+        view.normal_(0, std * (name != "head"), generator=generator)
+    step.low.copy_(step.data)
+    chain = (2 * torch.randn(256, 256, device="cuda", generator=generator)).softmax(1).cumsum(1)
+    count = torch.arange(1, steps + 1, device="cuda", dtype=torch.float64)[:, None]
+    second = (1 - 0.95**count).sqrt()
+    ones = torch.ones(steps, members, device="cuda")
+    rate = 5e-3 * torch.minimum(count / 20, torch.ones_like(count))
+    step.tables = (
+        (-rate / (1 - 0.9**count) * second * ones).float().contiguous(), (1e-8 * second * ones).float().contiguous(),
+        ones, 0.1 * ones[0], 0.05 * ones[0],
+    )  # fmt: skip
+    losses = []
+    for _ in range(steps):
+        token = torch.randint(256, (members * 8,), device="cuda", generator=generator)
+        path = [token]
+        for _ in range(128):
+            drawn = torch.rand(len(token), 1, device="cuda", generator=generator)
+            token = torch.searchsorted(chain[token], drawn)[:, 0].clamp_max(255)
+            path.append(token)
+        step.tokens.copy_(torch.stack(path, -1).view(members, 8, 129))
+        losses.append(step.run())
+        step.now += 1
+    return torch.stack(losses[-50:]).double().mean(0)
+
+
 def candidates(name: str) -> list[tuple[str, tuple]]:
     return [(kernel, entry) for kernel, entries in SWEEPS[name].items() for entry in entries]
 
@@ -269,10 +323,6 @@ def warm(jobs: int, with_sweep: bool, shapes: list[str]) -> None:
         process.wait()
 
 
-#: Variant of each shape whose blocks are swept and whose kernels are listed.
-BEST = {"d64": 1, "d128": 1, "d256": 1, "d512": 1, "d768": 1}
-
-
 def compile_only(tasks: list) -> None:
     for name, index, candidate in tasks:
         *small, _batch, _members = SHAPES[name]
@@ -280,7 +330,7 @@ def compile_only(tasks: list) -> None:
         kernel, entry = candidates(name)[candidate] if candidate >= 0 else (None, None)
         before = swapped(kernel, entry) if kernel else None
         try:
-            Step((*small, SHAPES[name][5], 1), Plan(*variant[:3]), variant[3]).run()
+            Step((*small, SHAPES[name][5], 1), Plan(*variant[:5]), variant[5]).run()
         except Exception as error:
             print("compile", name, title(variant), kernel, entry, str(error).splitlines()[0][:100], flush=True)
         if kernel:
@@ -291,6 +341,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--compile", help=argparse.SUPPRESS)
     parser.add_argument("--sweep", action="store_true")
+    parser.add_argument("--quality", action="store_true", help="train with both dtypes of the residual stream")
     parser.add_argument("--shapes", default=",".join(SHAPES))
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--out", default=None)
@@ -316,7 +367,7 @@ def main() -> None:
             row["mfu"] = row["mtok_s"] * 1e6 * flops / PEAK
             results["rows"].append(row)
             print(
-                f"{name:5} {row['variant']:38} {row['ms']:8.3f} ms {row['mtok_s']:8.2f} Mtok/s {row['mfu']:6.1%} MFU",
+                f"{name:5} {row['variant']:46} {row['ms']:8.3f} ms {row['mtok_s']:8.2f} Mtok/s {row['mfu']:6.1%} MFU",
                 flush=True,
             )
         try:
@@ -340,6 +391,20 @@ def main() -> None:
             print(name, "attention FAILED", str(error)[:300], flush=True)
         if args.out:
             Path(args.out).write_text(json.dumps(results, indent=1))
+    for name, few in (("d64", (1, 16)), ("d128", (1, 16)), ("d256", (1, 4)), ("d512", (2, 4))):
+        for members in few if name in shapes else ():
+            row = measure(name, VARIANTS[name][BEST[name]], members) | {"members": members}
+            results["rows"].append(row)
+            print(name, members, "members", round(row["mtok_s"], 2), "Mtok/s", flush=True)
+    for width, depth, members in ((64, 2, 64), (128, 4, 16)) if args.quality else ():
+        exact, rough = (quality(width, depth, members, dtype) for dtype in (F32, B16))
+        gap = rough - exact
+        row = [float(v) for v in (exact.mean(), gap.mean(), gap.std() / members**0.5, exact.std())]
+        results.setdefault("quality", {})[f"d{width}"] = row
+        print(
+            f"d{width} loss {row[0]:.5f}, bf16 stream {row[1]:+.5f} +- {row[2]:.5f}; seeds spread {row[3]:.5f}",
+            flush=True,
+        )
     for name in shapes if args.sweep else []:
         rows = sweep(name, VARIANTS[name][BEST[name]])
         results["sweep"] += rows

@@ -191,7 +191,7 @@ def test_lab_opens_the_first_notebook(run, monkeypatch):
 
 
 def test_the_commands_offer_every_kind_of_interval():
-    from workbench.cli import INTERVALS
+    from workbench.commands.fit import INTERVALS
     from workbench.fits.intervals import OFFERED
 
     assert INTERVALS == OFFERED

@@ -1,8 +1,8 @@
 """A worker whose trainer is a stand-in without torch: it starts at once, and fails on request.
 
 Everything else is the real worker: processes, locks, board, run folders, signals. What is to go wrong stands
-in the environment, ``FAKE = {"pause": seconds a step, "faults": {probe id: [fault, step]}}``, so that nothing
-in the package can be made to fail by accident.
+in the environment, ``FAKE = {"pause": seconds a step, "faults": {probe id: [fault, step]}, "fits": most
+members, "trace": file}``, so that nothing in the package can be made to fail by accident.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from workbench.files import write_whole
 from workbench.launch import stack
 from workbench.launch.supervisor import main
+from workbench.launch.trainer_loop import TrainerLoop
 
 COMMAND = [sys.executable, str(Path(__file__).resolve())]
 
@@ -79,13 +80,17 @@ def train(
     diverged = [False] * len(probes)
     steps, saved = probes[0].steps, time.monotonic()
     print(f"stand-in: {len(probes)} members from step {step}", flush=True)
+    trace("start", probes)
 
     def snapshot():
         return [FakeCheckpoint(step, tuple(r), x) for r, x in zip(records, xs, strict=True)]
 
     def results(status):
+        trace("end", probes)
         return [
-            FakeResult(p, "diverged" if d else status, s.records, s, {"device": "stand-in"})
+            FakeResult(
+                p, "diverged" if d else status, s.records, s if status == "stopped" else None, {"device": "stand-in"}
+            )
             for p, d, s in zip(probes, diverged, snapshot(), strict=True)
         ]
 
@@ -117,6 +122,15 @@ def train(
             on_progress(step / steps, 1000.0)
 
 
+def trace(what: str, probes) -> None:
+    """One line in a file that all workers share: who begins or ends where."""
+    file = json.loads(os.environ.get("FAKE", "{}")).get("trace")
+    if file:
+        place = os.environ.get("CUDA_VISIBLE_DEVICES") or os.environ.get("WORKBENCH_PLACE")
+        with Path(file).open("a") as handle:
+            handle.write(json.dumps([what, os.getpid(), place, [p.id for p in probes]]) + "\n")
+
+
 def happen(fault: str, probe) -> None:
     if fault.startswith("SIG"):
         os.kill(os.getpid(), getattr(signal, fault))
@@ -132,12 +146,14 @@ def happen(fault: str, probe) -> None:
     elif fault == "fill memory":
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))
+        now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (now + 2**26, resource.RLIM_INFINITY))
         held = []
         while True:
-            held.append(bytearray(2**28))
+            held.append(bytearray(2**23))
 
 
 if __name__ == "__main__":
     stack.trainer = lambda: (train, FakeCheckpoint)
+    TrainerLoop._confine = lambda self: None  # asks torch for a GPU
     sys.exit(main(sys.argv[1:], COMMAND))

@@ -26,9 +26,11 @@ CLOSE = 2e-2 if CUDA else 2e-5
 
 PLANS = {
     "parts": Plan(),
-    "epilogue": Plan(mlp="epilogue"),
-    "branches": Plan(attention="branch", mlp="branch", head="branch"),
-    "mixed": Plan(attention="parts", mlp="branch", head="branch"),
+    "library": Plan(mlp="epilogue", products="stack"),
+    "own": Plan(products="own"),
+    "rows": Plan(mlp="epilogue", products="own", rows=True),
+    "branches": Plan(attention="branch", mlp="branch", head="branch", products="own", rows=True),
+    "mixed": Plan(attention="parts", mlp="branch", head="branch", products="own", rows=True),
 }
 
 
@@ -39,7 +41,9 @@ def distance(value, truth):
 class Stack:
     """Random weights of E members in flat buffers with gaps, as the trainer lays them out."""
 
-    def __init__(self, members, width=32, depth=2, heads=2, context=32, vocab=40, seed=0):
+    def __init__(self, members, width=32, depth=2, heads=2, context=32, vocab=48, seed=0, multipliers=None):
+        self.multipliers = multipliers or {}
+        self.attention_scale = 2.0 / (width // heads) if multipliers else (width // heads) ** -0.5
         self.depth, self.heads, self.width = depth, heads, width
         self.shapes = {"embedding": (vocab, width), "positions": (context, width)}
         for layer in range(depth):
@@ -54,7 +58,7 @@ class Stack:
             generator = torch.Generator().manual_seed(seed + member)
             self.flat[member] = torch.randn(self.flat.shape[1], generator=generator) / math.sqrt(width)
         self.flat = self.flat.to(DEVICE)
-        self.low = self.flat.to(LOW)
+        self.low = self.scaled(self.flat).to(LOW)
         self.grad = torch.full_like(self.flat, math.nan)
 
     def views(self, flat):
@@ -62,19 +66,27 @@ class Stack:
         parts = flat[:, : sum(sizes)].split(sizes, dim=1)
         return {n: p.view(-1, *shape) for (n, shape), p in zip(self.shapes.items(), parts, strict=True)}
 
+    def scaled(self, flat):
+        factors = torch.ones_like(flat[:1]).detach()
+        for name, factor in self.multipliers.items():
+            self.views(factors)[name].fill_(factor)
+        return flat * factors
+
     def fused(self, plan, residual=torch.float32):
         low = {n: v for n, v in self.views(self.low).items() if n not in ("embedding", "positions")}
         return FusedTransformer(
-            low, self.views(self.flat), self.views(self.grad), self.depth, self.heads, residual, plan
-        )
+            low, self.views(self.flat), self.views(self.grad), self.depth, self.heads, residual, plan,
+            self.multipliers, self.attention_scale,
+        )  # fmt: skip
 
     def truth(self, tokens):
         """Losses and gradients of the model as plain float64 mathematics, by autograd."""
         flat = self.flat.double().cpu()
         flat.requires_grad_()
         # the products see rounded weights, the embeddings do not
-        rounded = flat + (self.low.double().cpu() - flat).detach()
-        w = {n: (self.views(flat) if n in ("embedding", "positions") else self.views(rounded))[n] for n in self.shapes}
+        exact = self.scaled(flat)
+        rounded = exact + (self.low.double().cpu() - exact).detach()
+        w = {n: self.views(exact if n in ("embedding", "positions") else rounded)[n] for n in self.shapes}
         tokens = tokens.long().cpu()
         losses = []
         for member in range(len(flat)):
@@ -83,7 +95,7 @@ class Stack:
             for layer in range(self.depth):
                 q, k, v = (norm(x) @ m[f"{layer}.qkv"]).chunk(3, -1)
                 q, k, v = (z.unflatten(-1, (self.heads, -1)).transpose(1, 2) for z in (q, k, v))
-                mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+                mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.attention_scale)
                 x = x + mixed.transpose(1, 2).flatten(2) @ m[f"{layer}.attention_out"]
                 x = x + (norm(x) @ m[f"{layer}.up"]).relu().square() @ m[f"{layer}.down"]
             losses.append(
@@ -109,8 +121,21 @@ def tokens_for(members, batch, context, vocab, seed=1):
 @pytest.mark.parametrize("plan", PLANS)
 def test_step_matches_float64(plan):
     stack = Stack(2)
-    tokens = tokens_for(2, 2, 32, 40)
-    loss = stack.fused(PLANS[plan]).loss_and_gradient(tokens)
+    tokens = tokens_for(2, 2, 32, 48)
+    loss = stack.fused(PLANS[plan]).loss_and_gradient(tokens[..., :-1], tokens[..., 1:])
+    truth, gradients = stack.truth(tokens)
+    assert distance(loss, truth) < CLOSE / 4
+    for name, gradient in stack.views(stack.grad).items():
+        assert distance(gradient, gradients[name]) < CLOSE, name
+
+
+@pytest.mark.parametrize("plan", ["library", "own", "branches"])
+def test_multipliers_and_scaled_scores_match_float64(plan):
+    """As parametrizations use them: forward with multiplied weights, gradients of the weights themselves."""
+    factors = {"embedding": 3.0, "positions": 0.5, "0.qkv": 2.0, "1.up": 0.7, "1.down": 1.5, "head": 0.25}
+    stack = Stack(1, multipliers=factors)
+    tokens = tokens_for(1, 2, 32, 48)
+    loss = stack.fused(PLANS[plan]).loss_and_gradient(tokens[..., :-1], tokens[..., 1:])
     truth, gradients = stack.truth(tokens)
     assert distance(loss, truth) < CLOSE / 4
     for name, gradient in stack.views(stack.grad).items():
@@ -123,20 +148,20 @@ def test_step_matches_float64(plan):
 def test_large_shapes_match_float64(width, heads, context, vocab, residual):
     stack = Stack(2, width, 2, heads, context, vocab)
     tokens = tokens_for(2, 2, context, vocab)
-    loss = stack.fused(None, residual).loss_and_gradient(tokens)
+    loss = stack.fused(None, residual).loss_and_gradient(tokens[..., :-1], tokens[..., 1:])
     truth, gradients = stack.truth(tokens)
     assert distance(loss, truth) < 5e-3
     for name, gradient in stack.views(stack.grad).items():
         assert distance(gradient, gradients[name]) < 3e-2, name
 
 
-@pytest.mark.parametrize("plan", ["branches", "epilogue"])
+@pytest.mark.parametrize("plan", ["branches", "rows", "parts"])
 def test_member_equals_solo_bit_for_bit(plan):
-    tokens = tokens_for(3, 2, 32, 40)
+    tokens = tokens_for(3, 2, 32, 48)
     stacked = Stack(3)
-    loss = stacked.fused(PLANS[plan]).loss_and_gradient(tokens)
+    loss = stacked.fused(PLANS[plan]).loss_and_gradient(tokens[..., :-1], tokens[..., 1:])
     solo = Stack(1, seed=2)
-    alone = solo.fused(PLANS[plan]).loss_and_gradient(tokens[2:])
+    alone = solo.fused(PLANS[plan]).loss_and_gradient(tokens[2:][..., :-1], tokens[2:][..., 1:])
     assert torch.equal(loss[2:], alone)
     for name, gradient in solo.views(solo.grad).items():
         assert torch.equal(stacked.views(stacked.grad)[name][2:], gradient), name
@@ -168,28 +193,32 @@ def test_adamw_matches_torch_for_members_with_their_own_settings():
     beta1, beta2, eps = [0.9, 0.8, 0.95], [0.95, 0.999, 0.9], [1e-8, 1e-6, 1e-3]
 
     count = torch.arange(1, steps + 1, dtype=torch.float64)[:, None]
-    b1, b2, rate = (torch.tensor(z, dtype=torch.float64) for z in (beta1, beta2, lr))
+    b1, b2, peak = (torch.tensor(z, dtype=torch.float64) for z in (beta1, beta2, lr))
     second = (1 - b2**count).sqrt()
     tables = [
-        -rate / (1 - b1**count) * second,
+        -peak / (1 - b1**count) * second,
         torch.tensor(eps) * second,
-        (1 - rate * torch.tensor(decay)).expand(steps, e),
+        (1 - peak * torch.tensor(decay)).expand(steps, e),
     ]
     tables = [table.float().contiguous().to(DEVICE) for table in tables]
     data, m, v = start.clone().to(DEVICE), torch.zeros(e, p, device=DEVICE), torch.zeros(e, p, device=DEVICE)
     low, step = torch.zeros(e, p, dtype=LOW, device=DEVICE), torch.zeros(1, dtype=torch.int64, device=DEVICE)
     gains = [(1 - b).float().to(DEVICE) for b in (b1, b2)]
+    rate, factor = (torch.rand(p, generator=generator).to(DEVICE) + 0.5 for _ in range(2))
     for grad in grads:
-        adamw_(data, grad.to(DEVICE), m, v, low, step, *tables, *gains, torch.tensor(clip, device=DEVICE))
+        adamw_(data, grad.to(DEVICE), m, v, low, step, *tables, *gains, torch.tensor(clip, device=DEVICE), rate, factor)
         step += 1
 
     for i in range(e):
         weight = torch.nn.Parameter(start[i].double())
-        optimizer = torch.optim.AdamW([weight], lr=lr[i], betas=(beta1[i], beta2[i]), eps=eps[i], weight_decay=decay[i])
+        optimizer = torch.optim.Adam([weight], lr=lr[i], betas=(beta1[i], beta2[i]), eps=eps[i])
         for grad in grads:
             weight.grad = grad[i].double()
             torch.nn.utils.clip_grad_norm_([weight], clip[i])
+            before = weight.detach().clone()
             optimizer.step()
+            with torch.no_grad():  # decay is decoupled from the gradient and from the entries' own rates
+                weight.copy_(before * (1 - lr[i] * decay[i]) + rate.double().cpu() * (weight - before))
         assert distance(data[i] - start[i].to(DEVICE), (weight - start[i].double()).detach()) < 1e-4
-    assert torch.equal(low, data.to(LOW))
+    assert torch.equal(low, (data * factor).to(LOW))
     assert distance(gradient_norm(grads[0].to(DEVICE)), grads[0].double().norm(dim=1)) < 1e-6

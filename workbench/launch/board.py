@@ -29,10 +29,12 @@ from workbench.launch.process import Identity
 from workbench.probes.spec import Probe
 from workbench.probes.sweep import Sweep
 
-__all__ = ["ATTEMPTS", "Board", "Entry", "Notes", "new_name", "run_lock", "split", "waiting"]
+__all__ = ["ATTEMPTS", "FRESH", "Board", "Entry", "Notes", "new_name", "run_lock", "split", "waiting"]
 
 #: How often in a row a probe may lose its worker without getting further before it is given up.
 ATTEMPTS = 3
+#: Exit status by which a trainer asks for a new process: after an error on a GPU the old one may be unusable.
+FRESH = 75
 
 
 @dataclass

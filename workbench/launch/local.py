@@ -46,7 +46,7 @@ class LocalQueue(Queue):
         root: folder of the run folders; made if it is not there.
         device: ``cuda``, ``cpu``, or ``auto``: GPUs if there are any.
         gpus: UUIDs (or how they begin) or positions of the GPUs to use; default all that are visible.
-        per_gpu: workers on each GPU, each with its share of the memory.
+        per_gpu: workers on each GPU, each with its share of the memory: 1, 2, 3, 4, 6 or 12.
         workers: workers on CPUs; default as many as fit the cores this process may use.
         threads: cores a CPU worker takes.
         compile: torch.compile on GPUs, worth its minute on long runs.

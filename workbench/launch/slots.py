@@ -19,7 +19,7 @@ from workbench.launch.locks import Lock, runtime_folder
 
 __all__ = ["GPU", "SHARES", "Booking", "Slots", "book", "cores", "find_gpus"]
 
-#: Shares of a GPU; 1, 2, 3, 4, 6 and 12 workers use it without a rest.
+#: Shares of a GPU, so that 1, 2, 3, 4, 6 or 12 workers use it without a rest.
 SHARES = 12
 
 
@@ -44,7 +44,7 @@ class Slots:
     Attributes:
         device: ``cuda`` or ``cpu``.
         gpus: the GPUs, for ``cuda``.
-        per_gpu: workers on each of them, 1 to `SHARES`.
+        per_gpu: workers on each of them, a divisor of `SHARES`.
         cores: numbers of the cores, for ``cpu``.
         threads: cores that one worker takes.
     """
@@ -56,8 +56,8 @@ class Slots:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        if not 1 <= self.per_gpu <= SHARES:
-            raise ValueError(f"per_gpu={self.per_gpu} is out of range; a GPU takes 1 to {SHARES} workers")
+        if self.per_gpu < 1 or SHARES % self.per_gpu:
+            raise ValueError(f"per_gpu={self.per_gpu} does not divide a GPU evenly; choose 1, 2, 3, 4, 6 or {SHARES}")
         if self.device == "cuda" and not self.gpus:
             raise ValueError("device='cuda' finds no GPU on this machine; use device='cpu'")
         if self.device == "cpu" and not 1 <= self.threads <= max(1, len(self.cores)):

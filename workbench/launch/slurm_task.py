@@ -3,14 +3,11 @@
 Slurm speaks in signals. USR2 (sent some seconds before the time limit) means: write checkpoints, and ask
 to be put back into the queue. TERM means the same without the asking: Slurm itself puts a preempted task
 back, and a cancelled one is over. Either way training ends between two steps and nothing is lost.
-
-Who is to train a probe stands in its *claim*, a file that only submitters change: a task trains a probe as
-long as the claim names the task. Cancelling a probe, or giving it to another task, is one new claim.
 """
 
 from __future__ import annotations
 
-import json
+import faulthandler
 import os
 import re
 import signal
@@ -20,92 +17,26 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from workbench.files import write_whole
 from workbench.launch import verdicts
+from workbench.launch.slurm_batch import Batch, Claims
 from workbench.launch.stack import Run, ended, train_stack
+from workbench.launch.trainer_loop import many_files
 from workbench.probes.spec import Probe
-from workbench.runs.readers.base import LoadError
 from workbench.runs.store import RunFolder
 
-__all__ = ["Batch", "Claims", "Task", "settle"]
+__all__ = ["Task", "settle"]
 
 #: Seconds between two looks at the claims of the stack in work.
-LOOK = 2.0
+LOOK = 1.0
 #: Seconds that a run may still be locked by the task that had it before.
 LOCKED = 60.0
+#: Exit status of a task that Slurm told to stop, as a shell says it.
+STOPPED = 128 + signal.SIGTERM
 
 
-class Claims:
-    """Who trains which probe: ``<root>/.queue/slurm/claims/<id>.json``.
-
-    Attributes:
-        folder: where the claims are.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self.folder = root / ".queue" / "slurm" / "claims"
-
-    def give(self, id: str, batch: str | None, task: int = 0) -> None:
-        """From now on this task of this batch trains the probe; with batch None, nobody does."""
-        write_whole(self.folder / f"{id}.json", json.dumps({"batch": batch, "task": task}) + "\n")
-
-    def of(self, id: str) -> tuple[str, int] | None:
-        """Batch and task that train this probe, or None if nobody is to."""
-        try:
-            data = json.loads((self.folder / f"{id}.json").read_text())
-            return None if data["batch"] is None else (str(data["batch"]), int(data["task"]))
-        except (OSError, ValueError, TypeError, KeyError):
-            return None
-
-
-@dataclass
-class Batch:
-    """One submission: ``<root>/.queue/slurm/<name>/batch.json``, beside Submitit's files and the logs.
-
-    Attributes:
-        root: the folder of run folders.
-        name: of the batch's folder.
-        tasks: for each array task its stacks, for each stack the ids of its probes.
-        settings: device, compile, checkpoint_seconds, processes (a task has), minutes (its time limit).
-        jobs: Slurm's id of each task, such as ``12_3``; empty until Slurm has taken the batch.
-    """
-
-    root: Path
-    name: str
-    tasks: list[list[list[str]]]
-    settings: dict[str, Any] = field(default_factory=dict)
-    jobs: list[str] = field(default_factory=list)
-
-    @property
-    def folder(self) -> Path:
-        return self.root / ".queue" / "slurm" / self.name
-
-    def write(self) -> None:
-        data = {"schema": 1, "tasks": self.tasks, "settings": self.settings, "jobs": self.jobs}
-        write_whole(self.folder / "batch.json", json.dumps(data) + "\n")
-
-    @classmethod
-    def read(cls, folder: Path) -> Batch:
-        """Raises OSError or ValueError if the file is not there or damaged."""
-        try:
-            data = json.loads((folder / "batch.json").read_text())
-            return cls(folder.parents[2], folder.name, data["tasks"], data["settings"], data["jobs"])
-        except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(
-                f"{str(folder / 'batch.json')!r} is damaged ({error}); submit the sweep again, no run is lost"
-            ) from None
-
-    def mine(self, index: int, ids: Sequence[str]) -> list[str]:
-        """Those of `ids` that task `index` of this batch is to train."""
-        claims = Claims(self.root)
-        return [id for id in ids if claims.of(id) == (self.name, index)]
-
-
-class _Orders:
+class Orders:
     """What Slurm has told this process to do; true once it is to stop.
 
     Attributes:
@@ -130,7 +61,7 @@ class _Orders:
 
 
 class Task:
-    """One array task, as Submitit stores and calls it: nothing but two names, everything else is in files."""
+    """One array task, as Submitit stores and calls it: nothing but two names, all else is in files."""
 
     def __init__(self, folder: str, index: int) -> None:
         self.folder, self.index = folder, index
@@ -139,107 +70,236 @@ class Task:
         """Train what is left of the task's share.
 
         Raises:
-            RuntimeError: a stack crashed; its runs say how, the others were trained.
+            RuntimeError: stacks crashed; their runs say how, the others were trained.
+            SystemExit: Slurm said stop.
         """
-        orders = _Orders()
+        orders = Orders()
+        faulthandler.enable()  # a crash in C leaves a traceback in the output
+        many_files()
         batch = Batch.read(Path(self.folder))
         process = int(os.environ.get("SLURM_PROCID", 0))
         # Several processes of one task, a GPU each, take its stacks in turn.
-        stacks = batch.tasks[self.index][process :: batch.settings["processes"]]
-        before, crashed = _steps(batch, stacks), []
-        for ids in stacks:
-            if orders:
-                break
-            try:
-                _train(batch, self.index, ids, orders)
-            except Exception as error:
-                crashed.append(f"{type(error).__name__}: {error}")
+        share = batch.tasks[self.index][process :: batch.settings["processes"]]
+        before, crashes = _steps(batch, self.index), list[str]()
+        for ids in share:
+            if not orders:
+                crashes += Stack(batch, self.index, ids, orders).train()
         if orders.requeue and process == 0:
-            _requeue(batch, self.index, stacks, before)
+            _requeue(batch, self.index, before)
         if orders:
-            raise SystemExit(128 + signal.SIGTERM)
-        if crashed:
-            raise RuntimeError("; ".join(crashed))
+            raise SystemExit(STOPPED)
+        if crashes:
+            raise RuntimeError("; ".join(crashes))
 
 
-def _train(batch: Batch, index: int, ids: Sequence[str], orders: _Orders) -> None:
-    """Train one stack to its end, without those members that are cancelled on the way."""
-    runs = _open(batch, batch.mine(index, ids), orders)
-    try:
-        while (ready := _equal_steps(runs)) and not orders:
-            look = _Look(batch, index, [run.probe.id for run in ready], orders)
-            try:
-                train_stack(
-                    ready,
-                    device=batch.settings["device"],
-                    compile=batch.settings["compile"],
-                    checkpoint_seconds=batch.settings["checkpoint_seconds"],
-                    should_stop=look,
-                    place=_place(),
-                )
-            except Exception as error:
-                text = traceback.format_exc()
-                for run in ready:
-                    if not ended(run.folder):
-                        run.log(text)
-                        run.end(_verdict(error, len(ready)))
-                    runs.remove(run)
-                raise
-            finally:
-                runs[:] = [run for run in runs if not (ended(run.folder) and run.close() is None)]
-            mine = set(batch.mine(index, [run.probe.id for run in runs]))
-            for run in [run for run in runs if run.probe.id not in mine]:
-                if Claims(batch.root).of(run.probe.id) is None:
-                    run.end(verdicts.cancelled(run.step))
-                else:  # another task has it now
-                    run.pause("another Slurm task has it")
+class Stack:
+    """Probes of equal shape that one process trains together, as far as they are its own and at one step."""
+
+    def __init__(self, batch: Batch, task: int, ids: Sequence[str], orders: Orders) -> None:
+        self.batch, self.task, self.orders = batch, task, orders
+        self.claims = Claims(batch.root)
+        self.most = len(ids)
+        self.crashes: list[str] = []
+        self._looked, self._stamp = 0.0, ""
+        end = time.monotonic() + LOCKED
+        opened = [self._open(id, end) for id in batch.mine(task, ids)]
+        self.runs = [run for run in opened if run is not None]
+
+    def train(self) -> list[str]:
+        """Train all to their ends, or until Slurm says stop; what crashed, a sentence each."""
+        try:
+            self._let_go()
+            while self.runs and not self.orders:
+                least = min(run.step for run in self.runs)
+                self._attempt([run for run in self.runs if run.step == least][: self.most])
+                self._let_go()
+            for run in self.runs:
+                run.pause("the time limit was near" if self.orders.requeue else "Slurm took the node back")
+        finally:
+            for run in self.runs:
                 run.close()
-                runs.remove(run)
-        for run in runs:
-            run.pause("the time limit was near" if orders.requeue else "Slurm took the node back")
-    finally:
-        for run in runs:
-            run.close()
+        return self.crashes
 
-
-def _open(batch: Batch, ids: Sequence[str], orders: _Orders) -> list[Run]:
-    """The runs among `ids` that have something left to train, locked and at their checkpoints."""
-    runs, end = [], time.monotonic() + LOCKED
-    for id in ids:
-        folder = RunFolder.open(batch.root / id)
-        if ended(folder):
-            continue
-        probe = Probe.from_dict(folder.spec)
-        while (run := Run.attempt(batch.root, probe)) is None and time.monotonic() < end and not orders:
-            time.sleep(0.2)
-        if run is not None:
+    def _open(self, id: str, end: float) -> Run | None:
+        """The run, locked and at its checkpoint; None if it is over or damaged, or another process keeps it."""
+        run = None
+        try:
+            probe = Probe.from_dict(RunFolder.open(self.batch.root / id).spec)
+            while (run := Run.attempt(self.batch.root, probe)) is None:
+                if time.monotonic() > end or self.orders:
+                    return None
+                time.sleep(0.2)
+            # One that failed was marked so by this very task, before it was started again: see `settle`.
+            if ended(run.folder) or run.folder.status.get("state") == "failed":
+                run.close()
+                return None
             run.resume()
-            if run.damage is not None:
-                run.log(run.damage)
-            runs.append(run)
-    return runs
+        except (OSError, ValueError, TypeError) as error:
+            self.crashes.append(f"{id} cannot be trained: {error}")
+            if run is not None:
+                run.end(verdicts.failed(error))
+                run.close()
+            return None
+        damage = f"\n{run.damage}; starting over" if run.damage else ""
+        run.log(
+            f"--- {time.strftime('%Y-%m-%d %H:%M:%S%z')} process {os.getpid()}, Slurm task {_slurm_id()} on "
+            f"{_place()}: from step {run.step}; output in {self.batch.output}{damage}"
+        )
+        return run
+
+    def _attempt(self, ready: Sequence[Run]) -> None:
+        """Train some members until they end or are to stop; an error ends them, or halves the stack."""
+        settings = self.batch.settings
+        try:
+            train_stack(
+                ready,
+                device=settings["device"],
+                compile=settings["compile"],
+                checkpoint_seconds=settings["checkpoint_seconds"],
+                should_stop=self._should_stop,
+                place=_place(),
+            )
+            return
+        except Exception as error:
+            # Texts are kept and not the error, whose traceback holds every tensor of the stack.
+            text, sentence, memory = traceback.format_exc(), f"{type(error).__name__}: {error}", _no_memory(error)
+            verdict = verdicts.out_of_memory(settings["device"], len(ready)) if memory else verdicts.failed(error)
+        for run in ready:
+            run.log(text)
+        if memory and len(ready) > 1:
+            self.most = (len(ready) + 1) // 2
+            return
+        self.crashes.append(sentence)
+        for run in ready:
+            if not ended(run.folder):
+                run.end(verdict, checkpoint=run.step)
+            run.close()
+            self.runs.remove(run)
+
+    def _should_stop(self) -> bool:
+        """Whether Slurm has spoken, or a member is no longer ours."""
+        if self.orders or time.monotonic() - self._looked < LOOK:
+            return bool(self.orders)
+        self._looked, stamp = time.monotonic(), self.claims.stamp()
+        if stamp != self._stamp:
+            ids = [run.probe.id for run in self.runs]
+            if len(self.batch.mine(self.task, ids)) < len(ids):
+                return True
+            self._stamp = stamp
+        return False
+
+    def _let_go(self) -> None:
+        """Close the runs that have ended, or that are no longer ours."""
+        self._stamp = self.claims.stamp()
+        mine = set(self.batch.mine(self.task, [run.probe.id for run in self.runs]))
+        for run in list(self.runs):
+            if not ended(run.folder):
+                if run.probe.id in mine:
+                    continue
+                if self.claims.of(run.probe.id) is None:
+                    run.end(verdicts.cancelled(run.step or None), checkpoint=run.step)
+                else:
+                    run.pause("it was given to another task")
+            run.close()
+            self.runs.remove(run)
 
 
-def _equal_steps(runs: Sequence[Run]) -> list[Run]:
-    """Those runs that are least far: a stack goes on from one step."""
-    least = min((run.step for run in runs), default=0)
-    return [run for run in runs if run.step == least]
+def settle(folder: Path, task: int, code: int) -> list[str]:
+    """After a task has left with exit status `code`: say in the folders of the runs it left in work how it ended.
+
+    Called by the batch script, which outlives the task. Runs that say themselves how they ended, or that
+    wait to go on, stay as they are. A task that crashed in one stack and has others is started again for them.
+
+    Returns:
+        The ids of the runs that were marked.
+    """
+    batch = Batch.read(folder)
+    states = {}
+    for id in batch.mine(task):
+        with suppress(OSError, ValueError):
+            states[id] = RunFolder.open(batch.root / id).status.get("state")
+    running = [id for id, state in states.items() if state == "running"]
+    waiting = [id for id, state in states.items() if state == "created"]
+    if not running and code != STOPPED:  # it did not even begin
+        running, waiting = waiting, []
+    output, left = _output(batch), []
+    for id in running:
+        with suppress(OSError, ValueError, TypeError):
+            run = Run.attempt(batch.root, Probe.from_dict(RunFolder.open(batch.root / id).spec))
+            left += [] if run is None else [run]
+    verdict = _death(code, len(left), output)
+    for run in left:
+        run.log(output)
+        run.end(verdict, checkpoint=run.folder.status.get("checkpoint", 0))
+        run.close()
+    if left and waiting:
+        subprocess.run(["scontrol", "requeue", _slurm_id()], timeout=60, check=False)
+    return [run.probe.id for run in left]
 
 
-class _Look:
-    """``should_stop`` of a stack: whether Slurm has spoken, or a member is no longer ours."""
+def _death(code: int, members: int, output: str) -> verdicts.Verdict:
+    """How a task died, from its exit status as a shell sees it and from what Slurm wrote into its output."""
+    stack = "" if members == 1 else f", in a stack of {members}"
+    more = "ask for more with options={'mem': '16G'}"
+    if re.search(r"oom[-_ ]?kill|Out Of Memory", output):
+        return verdicts.Verdict(
+            "failed", "out of memory", f"out of memory on the host: Slurm killed its task{stack}; {more}"
+        )
+    if code == 128 + signal.SIGKILL:
+        return verdicts.Verdict(
+            "failed", "crashed",
+            f"crashed with signal 9 (SIGKILL){stack}, sent by the kernel for want of memory or by Slurm, which do not "
+            f"say so; {more}, or submit it again to retry from its checkpoint",
+        )  # fmt: skip
+    # A shell's 128 + n is death by signal n, which `verdicts.died` calls -n.
+    return verdicts.died(128 - code if code > 128 else code, members, None)
 
-    def __init__(self, batch: Batch, index: int, ids: Sequence[str], orders: _Orders) -> None:
-        self.batch, self.index, self.ids, self.orders = batch, index, ids, orders
-        self.last = time.monotonic()
 
-    def __call__(self) -> bool:
-        if self.orders:
-            return True
-        if time.monotonic() - self.last < LOOK:
-            return False
-        self.last = time.monotonic()
-        return len(self.batch.mine(self.index, self.ids)) < len(self.ids)
+def _output(batch: Batch, size: int = 20_000) -> str:
+    """The end of what this task printed as errors, Slurm's own words among them."""
+    parts = []
+    for file in sorted(batch.output.glob(f"{_slurm_id()}_*_log.err")):
+        with suppress(OSError):
+            parts.append(file.read_text(errors="replace")[-size:])
+    return "\n".join(parts)
+
+
+def _requeue(batch: Batch, task: int, before: int) -> None:
+    """Ask Slurm to start this task again, unless nothing was gained: then it would go round for ever."""
+    left = [id for id in batch.mine(task) if not ended(RunFolder(batch.root / id))]
+    if not left:
+        return
+    trouble = None
+    if _steps(batch, task) == before:
+        minutes = batch.settings["minutes"]
+        trouble = f"out of time: {minutes} minutes passed without one new step; raise minutes= and submit it again"
+    else:
+        command = ["scontrol", "requeue", _slurm_id()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode:
+            said = " ".join(done.stderr.split())[:200]
+            trouble = f"out of time, and Slurm does not take its task back ({said}); submit it again to go on"
+    if trouble is not None:
+        for id in left:
+            folder = RunFolder(batch.root / id)
+            checkpoint = folder.status.get("checkpoint", 0)
+            folder.set_status("failed", checkpoint=checkpoint, **verdicts.Verdict("failed", "lost", trouble).fields)
+
+
+def _steps(batch: Batch, task: int) -> int:
+    """Steps that need not be trained again, of all runs of a task."""
+    total = 0
+    for id in batch.ids(task):
+        with suppress(OSError, ValueError, TypeError):
+            folder = RunFolder.open(batch.root / id)
+            total += Probe.from_dict(folder.spec).steps if ended(folder) else int(folder.status.get("checkpoint", 0))
+    return total
+
+
+def _slurm_id() -> str:
+    """This task's id, as Submitit names its files and scontrol knows it."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ.get("SLURM_JOB_ID", "?")
 
 
 def _place() -> str:
@@ -247,71 +307,9 @@ def _place() -> str:
     return os.environ.get("SLURMD_NODENAME", os.uname().nodename) + (f", GPU {gpus}" if gpus else "")
 
 
-def _verdict(error: Exception, members: int) -> verdicts.Verdict:
-    # torch.OutOfMemoryError by name: this module must not import torch
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return verdicts.out_of_memory("cuda" if not isinstance(error, MemoryError) else "cpu", members)
-    return verdicts.failed(error)
-
-
-def _steps(batch: Batch, stacks: Sequence[Sequence[str]]) -> int:
-    """Steps that need not be trained again, of all runs of these stacks."""
-    total = 0
-    for id in (id for ids in stacks for id in ids):
-        with suppress(OSError, LoadError, ValueError, TypeError):
-            folder = RunFolder.open(batch.root / id)
-            total += Probe.from_dict(folder.spec).steps if ended(folder) else int(folder.status.get("checkpoint", 0))
-    return total
-
-
-def _requeue(batch: Batch, index: int, stacks: Sequence[Sequence[str]], before: int) -> None:
-    """Ask Slurm to start this task again, unless nothing was gained: then it would go round for ever."""
-    left = [id for ids in batch.tasks[index] for id in batch.mine(index, ids)]
-    left = [id for id in left if not ended(RunFolder(batch.root / id))]
-    if left and _steps(batch, stacks) == before:
-        minutes = batch.settings["minutes"]
-        _mark(batch, left, f"the time limit of {minutes} minutes passed without one new step; raise minutes=")
-    elif left:
-        subprocess.run(["scontrol", "requeue", batch.jobs[index]], timeout=60, check=True)
-
-
-def _mark(batch: Batch, ids: Sequence[str], sentence: str, kind: str = "crashed") -> None:
-    verdict = verdicts.Verdict("failed", kind, sentence)
-    for id in ids:
-        RunFolder(batch.root / id).set_status(verdict.state, **verdict.fields)
-
-
-def settle(folder: Path, index: int, code: int) -> list[str]:
-    """After a task left with exit status `code`: say in the folders of the runs it left in work how it ended.
-
-    Called by the batch script, which outlives the task. Runs that say themselves how they ended, or that
-    wait to go on, stay as they are.
-
-    Returns:
-        The ids of the runs that were marked.
-    """
-    batch = Batch.read(folder)
-    left = []
-    for id in batch.mine(index, [id for ids in batch.tasks[index] for id in ids]):
-        with suppress(LoadError):
-            if RunFolder(batch.root / id).status.get("state") == "running":
-                left.append(id)
-    # A shell's 128 + n is death by signal n, which Popen calls -n.
-    code = 128 - code if code > 128 else code
-    memory = _memory_killed(batch, index)
-    verdict = verdicts.died(code, len(left), memory)
-    for id in left:
-        RunFolder(batch.root / id).set_status(verdict.state, **verdict.fields)
-    return left
-
-
-def _memory_killed(batch: Batch, index: int) -> int | None:
-    """How often Slurm says, in the task's log, that it killed for want of memory; None if it says nothing."""
-    said = 0
-    for log in (batch.folder / "submitit").glob(f"{batch.jobs[index]}_*_log.err"):
-        with suppress(OSError):
-            said += len(re.findall(r"oom[-_ ]?kill|Out Of Memory", log.read_text(errors="replace")[-20_000:]))
-    return said or None
+def _no_memory(error: BaseException) -> bool:
+    # torch's error by name: this module must not import torch, which takes seconds
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
 if __name__ == "__main__":

@@ -203,7 +203,18 @@ def train_stack(
     """
     train, _ = trainer()
     beat = _Heartbeat(runs, place)
-    beat(0.0, None, at_once=True)
+    beat(runs[0].step / runs[0].probe.steps, None, at_once=True)
+    stopping = False
+
+    def stop() -> bool:
+        nonlocal stopping
+        stopping = stopping or (should_stop is not None and should_stop())
+        return stopping
+
+    def on_event(index: int, record: dict[str, Any]) -> None:
+        # The trainer's last look at a run that it was told to stop is no point of the undisturbed curve.
+        if not stopping:
+            runs[index].add(record)
 
     def on_progress(fraction: float, rate: float) -> None:
         beat(fraction, rate)
@@ -213,21 +224,22 @@ def train_stack(
     def on_checkpoint(states: Sequence[Any]) -> None:
         for run, state in zip(runs, states, strict=True):
             run.save(state)
+        beat(runs[0].step / runs[0].probe.steps, None, at_once=True)  # where each would go on from
 
     states = [run.state for run in runs]
     results = train(
         [run.probe for run in runs],
         device,
-        lambda index, record: runs[index].add(record),
-        on_progress,
-        should_stop,
-        compile,
+        on_event=on_event,
+        on_progress=on_progress,
+        should_stop=stop,
+        compile=compile,
         states=None if states[0] is None else states,
         on_checkpoint=on_checkpoint,
         checkpoint_seconds=checkpoint_seconds,
     )
     for run, result in zip(runs, results, strict=True):
-        if result.status == "stopped":
+        if result.state is not None:  # stopped; whether it has diverged is decided where it would have been, too
             run.save(result.state)
             continue
         for record in result.records:
@@ -236,7 +248,7 @@ def train_stack(
         steps = result.records[-1]["step"] if result.records else 0
         totals = {name: row[name] for name in _TOTALS if name in row}
         run.end(verdicts.finished(result.status, steps), **totals, provenance=result.provenance)
-    return [result.status for result in results]
+    return ["stopped" if result.state is not None else result.status for result in results]
 
 
 class _Heartbeat:
@@ -246,13 +258,15 @@ class _Heartbeat:
         self.runs = runs
         self.fields = {"place": place, "host": socket.gethostname(), "pid": os.getpid(), "members": len(runs)}
         self.every, self.last = HEARTBEAT, 0.0
+        self.rate: float | None = None
 
     def __call__(self, fraction: float, rate: float | None, at_once: bool = False) -> None:
         now = time.monotonic()
+        self.rate = self.rate if rate is None else rate
         if not at_once and now - self.last < self.every:
             return
         for run in self.runs:
-            own = None if rate is None else rate / len(self.runs)
+            own = None if self.rate is None else self.rate / len(self.runs)
             run.folder.set_status(
                 "running", fraction=fraction, tokens_per_second=own, checkpoint=run.step, every=self.every,
                 **self.fields,

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from workbench.launch import verdicts
-from workbench.launch.board import Board, Notes, waiting
+from workbench.launch.board import FRESH, Board, Notes, waiting
 from workbench.launch.locks import Lock
 from workbench.launch.process import Identity, alive, birth, me, oom_kills, signal_group
 from workbench.launch.slots import Booking, Slots, book
@@ -60,7 +60,7 @@ class Supervisor:
                 code = self._train(booking)
                 after = oom_kills()
                 took = self._settle(code, None if kills is None or after is None else after - kills)
-                stillborn = 0 if took or code in (0, _fresh()) else stillborn + 1
+                stillborn = 0 if took or code in (0, FRESH) else stillborn + 1
                 if stillborn == _STILLBORN:
                     self._give_up(code)
                 if self._leave():
@@ -123,7 +123,7 @@ class Supervisor:
 
     def _settle(self, code: int, kills: int | None) -> bool:
         """Say how the probes ended that the dead trainer had taken; whether there were any."""
-        if code in (0, _fresh()):
+        if code in (0, FRESH):
             return True
         from workbench.launch.trainer_loop import append_output, end_unattended, halve
 
@@ -173,12 +173,6 @@ class Supervisor:
 def _free(notes: Notes, ids: Sequence[str]) -> None:
     for id in ids:
         notes.wanted[id].worker, notes.wanted[id].attempts = None, 0
-
-
-def _fresh() -> int:
-    from workbench.launch.trainer_loop import FRESH
-
-    return FRESH
 
 
 def main(arguments: Sequence[str], command: Sequence[str]) -> int:

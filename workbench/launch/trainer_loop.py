@@ -13,13 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from workbench.launch import verdicts
-from workbench.launch.board import ATTEMPTS, Board, Notes, new_name, split, waiting
+from workbench.launch.board import ATTEMPTS, FRESH, Board, Notes, new_name, split, waiting
 from workbench.launch.stack import Run, append_log, ended, train_stack
 
-__all__ = ["FRESH", "TrainerLoop", "append_output", "end_unattended", "give_up_lost", "halve", "many_files"]
+__all__ = ["TrainerLoop", "append_output", "end_unattended", "give_up_lost", "halve", "many_files"]
 
-#: Exit status that asks the supervisor for a new process: after an error on a GPU the old one may be unusable.
-FRESH = 75
 #: Seconds between two looks at the whole board where nothing seems to have changed.
 _LOOK = 0.5
 #: Bytes of a worker's output that go into each run's log.

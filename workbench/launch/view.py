@@ -58,7 +58,8 @@ def row(root: Path, probe: Probe, wanted: bool = False) -> dict[str, Any]:
     age = None if "heartbeat" not in status else max(0.0, time.time() - float(status["heartbeat"]))
     out.update(
         state=state, verdict=status.get("verdict"), step=max(step, round(fraction * probe.steps)),
-        fraction=min(fraction, 1.0), loss=last.get("loss"), place=status.get("place"), heartbeat_age=age,
+        fraction=min(fraction, 1.0), loss=last.get("loss"), heartbeat_age=age,
+        place=status.get("place") or (status.get("provenance") or {}).get("device"),
     )  # fmt: skip
     if state != "running":
         return out

@@ -71,10 +71,11 @@ def choose_backend(probe: Probe, device: torch.device) -> Backend:
         return Backend(device, matmul, None, fused_attention=probe.precision != "fp32")
     if probe.precision == "tf32":
         raise ValueError("precision='tf32' needs a CUDA device; use precision='fp32' on a CPU.")
-    fast = probe.precision == "fp32" and probe.width >= _ONEDNN_WIDTH and probe.context <= _FUSED_CONTEXT
-    threads = 1 if probe.width < _WIDE else None
+    width, context = getattr(probe, "width", 0), probe.task_settings.inputs.context  # models without width are small
+    fast = probe.precision == "fp32" and width >= _ONEDNN_WIDTH and context <= _FUSED_CONTEXT
+    threads = 1 if width < _WIDE else None
     matmul = "medium" if fast and _onednn_pays() else "highest"
-    return Backend(device, matmul, threads, fused_attention=probe.context > _FUSED_CONTEXT)
+    return Backend(device, matmul, threads, fused_attention=context > _FUSED_CONTEXT)
 
 
 @contextlib.contextmanager

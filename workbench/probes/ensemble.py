@@ -16,8 +16,10 @@ from workbench.probes.functional import cross_entropy, squared_error
 from workbench.probes.initial import initial_weights
 from workbench.probes.ops import Observer, Ops
 from workbench.probes.optimizers.stack import StackOptimizer
-from workbench.probes.parametrization import scales
+from workbench.probes.parametrization import multipliers, scales
+from workbench.probes.rounding import build_rounding
 from workbench.probes.spec import Probe
+from workbench.probes.tasks.base import Data
 
 __all__ = ["Ensemble"]
 
@@ -35,6 +37,7 @@ class Ensemble:
         probes: one per member, equal in shape.
         backend: where and how to compute.
         compile: run the forward pass and the optimizer through torch.compile.
+        data: instead of the task's own; the device ``meta`` (where `probes.cost` counts operations) needs it.
 
     Attributes:
         step: optimizer steps done.
@@ -42,25 +45,32 @@ class Ensemble:
         data, model, optimizer: the parts.
     """
 
-    def __init__(self, probes: Sequence[Probe], backend: Backend, compile: bool = False) -> None:
+    def __init__(
+        self, probes: Sequence[Probe], backend: Backend, compile: bool = False, data: Data | None = None
+    ) -> None:
         device = backend.device
         first = probes[0]
         self.probes, self.backend = tuple(probes), backend
         self.task, self.model = first.task_settings, first.model_settings
-        self.data = self.task.build(probes, device)
+        self.data = self.task.build(probes, device) if data is None else data
         described = self.model.weights(self.task)
         scaled = scales(first, described)
         self.dtype = torch.bfloat16 if first.precision == "bf16" else torch.float32
-        self.multipliers = {name: scale.multiplier for name, scale in scaled.items()}
-        drawn = [initial_weights(probe) for probe in probes]
+        self.multipliers = multipliers(first, described)
+        if device.type == "meta":
+            start = {name: torch.empty(len(probes), *w.shape, device=device) for name, w in described.items()}
+        else:
+            drawn = [initial_weights(probe) for probe in probes]
+            start = {name: torch.stack([one[name] for one in drawn]) for name in described}
         low = frozenset(name for name, weight in described.items() if weight.low_precision)
         self.weights = FlatWeights(
-            {name: torch.stack([one[name] for one in drawn]) for name in described},
+            start,
             device,
             low if self.dtype == torch.bfloat16 else frozenset(),
         )
         self.optimizer = StackOptimizer(self.weights, probes, {name: scale.lr for name, scale in scaled.items()})
         self.steps, self.step = first.steps, 0
+        self.rounding = build_rounding(first)
         self.scored = self.task.scored
         if self.scored is not None:
             self.scored = torch.tensor(self.scored, device=device)
@@ -77,7 +87,7 @@ class Ensemble:
             self._loss = torch.compile(self._loss, dynamic=False)
             self._update = torch.compile(self._update, dynamic=False)
         e = len(probes)
-        self._block_steps = max(1, min(self.steps, _BLOCK_TOKENS[device.type] // (e * first.batch_tokens)))
+        self._block_steps = max(1, min(self.steps, _BLOCK_TOKENS.get(device.type, 1) // (e * first.batch_tokens)))
         self._block: tuple[torch.Tensor, ...] = ()
         self._filled = -1  # first step of the block that is loaded
         self._cursor = torch.zeros(1, dtype=torch.int64, device=device)
@@ -136,18 +146,25 @@ class Ensemble:
         return loss + ops.extra_loss
 
     def predict(self, inputs: torch.Tensor, flat: torch.Tensor | None = None) -> torch.Tensor:
-        """Outputs as `tasks.base.Predict` wants them, float32 from the master weights (or from `flat` [E, P])."""
+        """Outputs as `tasks.base.Predict` wants them, float32 from the master weights (or from `flat` [E, P]).
+
+        A simulated format counts here too: it is what the model is, not only how it is trained.
+        """
         with torch.no_grad():
             master = self.weights.master if flat is None else self.weights.named(flat)
-            ops = Ops(master, self.multipliers, torch.float32)
+            ops = Ops(master, self.multipliers, torch.float32, rounding=self.rounding)
             inputs = inputs.expand(ops.members, *inputs.shape[1:])
             hidden = self.model.hidden(ops, inputs)
             head, multiplier = self._head(ops)
+            if self.rounding is not None:
+                hidden, head = self.rounding(hidden, "activations"), self.rounding(head, "weights")
             y = torch.bmm(hidden, head) * multiplier
             if self.output_scale is not None:
                 y = y * self.output_scale
-            leading = 3 if self.task.inputs.kind in ("tokens", "sequences") else 2
-            return y.view(*inputs.shape[:leading], -1)
+            if self.task.inputs.kind not in ("tokens", "sequences"):
+                return y.view(*inputs.shape[:2], -1)
+            # a model that gives one output an input says the same at every position
+            return y.view(*inputs.shape[:2], -1, y.shape[-1]).expand(*inputs.shape[:3], -1)
 
     def ops(self, observe: Observer | None = None) -> Ops:
         """The arithmetic of a training step."""
@@ -155,9 +172,6 @@ class Ensemble:
             self.weights.views, self.multipliers, self.dtype, fused_attention=self.backend.fused_attention,
             rounding=self.rounding, observe=observe, training=True,
         )  # fmt: skip
-
-    #: Simulated format of matrix-product inputs; see `workbench.probes.rounding`.
-    rounding = None
 
     def state(self) -> dict[str, torch.Tensor]:
         """Everything that changes in training, by name, each [E, ...]: the tensors themselves, not copies."""
@@ -197,7 +211,7 @@ class Ensemble:
 
     def _scored(self, hidden: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
         """The features of the scored positions, [E, n, d]."""
-        if self.scored is None:
+        if self.scored is None or hidden.shape[1] == inputs.shape[1]:  # the model gives one output an input
             return hidden
         e, b, t = inputs.shape[:3]
         return hidden.view(e, b, t, -1).index_select(2, self.scored).flatten(1, 2)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
 from torch.autograd.function import once_differentiable
 
-__all__ = ["attention", "cross_entropy", "relu_squared", "rms_norm", "squared_error"]
+__all__ = [
+    "attend", "attention", "cross_entropy", "pointwise", "relu_squared", "rms_norm", "rotate", "squared_error",
+    "swiglu",
+]  # fmt: skip
 
 _EPS = 1e-6
 
@@ -51,6 +55,82 @@ class _ReluSquared(torch.autograd.Function):
 def relu_squared(x: torch.Tensor) -> torch.Tensor:
     """max(x, 0)^2 (So et al. 2021, arXiv 2109.08668)."""
     return _ReluSquared.apply(x)
+
+
+class _SwiGLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, packed):
+        gate, value = packed.chunk(2, -1)
+        opened = torch.nn.functional.silu(gate)
+        ctx.save_for_backward(packed, opened)
+        return opened * value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        packed, opened = ctx.saved_tensors
+        gate, value = packed.chunk(2, -1)
+        out = torch.empty_like(packed)
+        to_gate, to_value = out.chunk(2, -1)
+        to_gate.copy_(torch.ops.aten.silu_backward(grad * value, gate))
+        to_value.copy_(grad * opened)
+        return out
+
+
+def swiglu(packed: torch.Tensor) -> torch.Tensor:
+    """silu(gate) * value of packed (gate, value) [..., 2 h]: [..., h] (Shazeer 2020, arXiv 2002.05202)."""
+    return _SwiGLU.apply(packed)
+
+
+class _Rotate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, cosine, sine):
+        ctx.save_for_backward(cosine, sine)
+        first, second = x.chunk(2, -1)
+        return torch.cat([first * cosine - second * sine, second * cosine + first * sine], -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        cosine, sine = ctx.saved_tensors
+        first, second = grad.chunk(2, -1)
+        return torch.cat([first * cosine + second * sine, second * cosine - first * sine], -1), None, None
+
+
+def rotate(x: torch.Tensor) -> torch.Tensor:
+    """Rotary position encoding of x [S, T, ..., c], c even (Su et al. 2021, arXiv 2104.09864).
+
+    Entries i and i + c / 2 of position t turn as a pair by the angle t * 10000^(-2 i / c).
+    """
+    cosine, sine = _angles(x.shape[1], x.shape[-1], x.dtype, x.device)
+    shape = (x.shape[1], *[1] * (x.dim() - 3), x.shape[-1] // 2)
+    return _Rotate.apply(x, cosine.view(shape), sine.view(shape))
+
+
+@lru_cache(maxsize=64)
+def _angles(t: int, c: int, dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosine and sine of the angles, each [T, c / 2]; made on the CPU, so that devices agree."""
+    rates = 10000.0 ** (-2 * torch.arange(c // 2, dtype=torch.float64) / c)
+    angles = torch.arange(t, dtype=torch.float64)[:, None] * rates
+    return angles.cos().to(device, dtype), angles.sin().to(device, dtype)
+
+
+#: Entries in the longest step of a vectorized CPU loop (AVX-512, bfloat16); the scalar tail after the last whole
+#: step computes exponentials by another routine.
+_LANES = 64
+
+
+def pointwise(function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    """function(x), entry by entry, for x [E, ...], such that a member's bits do not depend on its neighbours.
+
+    A CPU computes the last few entries of a tensor by a scalar routine that may round otherwise. Where a
+    member's entries do not fill whole vectors, they are padded to do so.
+    """
+    entries = x[0].numel()
+    if x.is_cuda or entries % _LANES == 0:
+        return function(x)
+    padded = torch.nn.functional.pad(x.flatten(1), (0, -entries % _LANES))
+    return function(padded)[:, :entries].view(x.shape)
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -125,6 +205,15 @@ def attention(
     """
     s, t, d3 = qkv.shape
     q, k, v = qkv.view(s, t, 3, heads, d3 // 3 // heads).permute(2, 0, 3, 1, 4)  # each [S, heads, T, d / heads]
+    return attend(q, k, v, causal=causal, scale=scale, fused=fused)
+
+
+def attend(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, causal: bool = True, scale: float | None = None,
+    fused: bool = False,
+) -> torch.Tensor:  # fmt: skip
+    """`attention` of queries, keys and values that are apart, each [S, heads, T, c]: [S, T, heads c]."""
+    s, heads, t, _ = q.shape
     if fused:
         out = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal, scale=scale)
     else:
@@ -132,7 +221,7 @@ def attention(
         alpha = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
         scores = torch.baddbmm(_mask(t, causal, q.dtype, q.device), q, k.mT, alpha=alpha)
         out = torch.bmm(torch.softmax(scores, -1), v).view(s, heads, t, -1)
-    return out.transpose(1, 2).reshape(s, t, d3 // 3)
+    return out.transpose(1, 2).reshape(s, t, -1)
 
 
 @lru_cache(maxsize=64)

@@ -13,12 +13,28 @@ from collections.abc import Callable, Mapping
 import torch
 from torch.nn import functional
 
+from workbench.probes import cells
 from workbench.probes import functional as plain
 
 __all__ = ["Ops"]
 
 #: Observer of activations: called with a name and the tensor [E, ...].
 Observer = Callable[[str, torch.Tensor], None]
+
+#: Nonlinearities whose every operation is rounded correctly, and the others, which `pointwise` must guard.
+_EXACT: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "relu": functional.relu,
+    "relu2": plain.relu_squared,
+    "quadratic": lambda x: x * x,
+    "identity": lambda x: x,
+    "swiglu": plain.swiglu,  # halves of rows: a CPU's loops end with every row, whatever is stacked
+}
+_ROUNDED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "gelu": functional.gelu,
+    "silu": functional.silu,
+    "tanh": torch.tanh,
+    "erf": lambda x: torch.erf(x / math.sqrt(2)),
+}
 
 
 class Ops:
@@ -30,8 +46,9 @@ class Ops:
         dtype: of the inputs of matrix products; the residual stream is float32.
         fused_attention: torch's fused attention kernel instead of batched products.
         rounding: simulated format of matrix-product inputs, ``rounding(tensor, role) -> tensor`` with role
-            ``weights`` or ``activations``; None for none.
+            ``weights``, ``activations`` or ``gradients`` (of the product's output); None for none.
         observe: called with every tensor a model names; None for none.
+        attention_factor: multiplier of attention scores (`parametrization.attention_factor`).
         training: whether this is a training step (losses of a model's own count, see `add_loss`).
 
     Attributes:
@@ -42,10 +59,11 @@ class Ops:
     def __init__(
         self, weights: Mapping[str, torch.Tensor], multipliers: Mapping[str, float], dtype: torch.dtype, *,
         fused_attention: bool = False, rounding: Callable[[torch.Tensor, str], torch.Tensor] | None = None,
-        observe: Observer | None = None, training: bool = False,
+        observe: Observer | None = None, training: bool = False, attention_factor: float = 1.0,
     ) -> None:  # fmt: skip
         self.weights, self.multipliers, self.dtype = weights, multipliers, dtype
         self.fused_attention, self.rounding, self.observe, self.training = fused_attention, rounding, observe, training
+        self.attention_factor = attention_factor
         self.members = len(next(iter(weights.values())))
         self.extra_loss: torch.Tensor | float = 0.0
 
@@ -71,6 +89,8 @@ class Ops:
             x, w = self.rounding(x, "activations"), self.rounding(w, "weights")
         flat = x.flatten(1, -2)
         y = torch.bmm(flat, w)
+        if self.rounding is not None:
+            y = self.rounding(y, "gradients")
         if multiplier != 1.0:
             y = y * multiplier
         if bias is not None:
@@ -83,47 +103,115 @@ class Ops:
         offset = torch.arange(self.members, device=ids.device).view(-1, *[1] * (ids.dim() - 1)) * table.shape[1]
         rows = functional.embedding(ids + offset, table.flatten(0, 1))
         multiplier = self.multipliers.get(name, 1.0)
-        return (rows if multiplier == 1.0 else rows * multiplier).float()
+        return self.wide(rows if multiplier == 1.0 else rows * multiplier)
 
-    def rms_norm(self, x: torch.Tensor, gain: str | None = None) -> torch.Tensor:
-        """x / sqrt(mean(x^2) + 1e-6) over the last dimension, as `dtype` (Zhang & Sennrich 2019, arXiv 1910.07467)."""
+    def frozen(self, x: torch.Tensor, name: str) -> torch.Tensor:
+        """`linear` of inputs that nothing trained precedes by a weight that is never trained.
+
+        Its gradient is zero and costs no product.
+        """
+        w = self.weights[name]
+        return cells.constant(self.matmul(x, w.detach(), self.multipliers.get(name, 1.0)), w)
+
+    def wide(self, x: torch.Tensor) -> torch.Tensor:
+        """x as float32, the type of residual streams (float64 where products are taken in float64)."""
+        return x.to(torch.float64 if self.dtype == torch.float64 else torch.float32)
+
+    def rms_norm(self, x: torch.Tensor, gain: str | None = None, *, dtype: torch.dtype | None = None) -> torch.Tensor:
+        """x / sqrt(mean(x^2) + 1e-6) over the last dimension (Zhang & Sennrich 2019, arXiv 1910.07467).
+
+        As `dtype`, the one of products unless given.
+        """
+        x, dtype = self.wide(x), dtype or self.dtype
         if gain is None:
-            return plain.rms_norm(x.float(), self.dtype)
-        return (plain.rms_norm(x.float(), torch.float32) * self._per_feature(gain, x)).to(self.dtype)
+            return plain.rms_norm(x, dtype)
+        return (plain.rms_norm(x, x.dtype) * self._per_feature(gain, x)).to(dtype)
 
-    def layer_norm(self, x: torch.Tensor, gain: str | None = None, bias: str | None = None) -> torch.Tensor:
-        """Zero mean and unit variance over the last dimension, as `dtype` (Ba et al. 2016, arXiv 1607.06450)."""
-        y = functional.layer_norm(x.float(), x.shape[-1:], eps=1e-5)
+    def layer_norm(
+        self, x: torch.Tensor, gain: str | None = None, bias: str | None = None, *, dtype: torch.dtype | None = None
+    ) -> torch.Tensor:
+        """Zero mean and unit variance over the last dimension (Ba et al. 2016, arXiv 1607.06450), as `rms_norm`."""
+        x = self.wide(x)
+        y = functional.layer_norm(x, x.shape[-1:], eps=1e-5)
         if gain is not None:
             y = y * self._per_feature(gain, x)
         if bias is not None:
             y = y + self._per_feature(bias, x)
-        return y.to(self.dtype)
+        return y.to(dtype or self.dtype)
+
+    def norm(
+        self, x: torch.Tensor, kind: str, gain: str | None = None, *, dtype: torch.dtype | None = None
+    ) -> torch.Tensor:
+        """`rms_norm` (``rms``), `layer_norm` (``layer``) or x itself (``none``)."""
+        if kind == "none":
+            return x
+        return (self.rms_norm if kind == "rms" else self.layer_norm)(x, gain, dtype=dtype)
 
     def activation(self, x: torch.Tensor, kind: str) -> torch.Tensor:
-        """``relu``, ``relu2`` (squared), ``gelu``, ``silu``, ``tanh``, ``quadratic``, ``erf`` or ``identity``."""
-        if kind == "relu2":
-            return plain.relu_squared(x)
-        if kind == "quadratic":
-            return x * x
-        if kind == "erf":
-            return torch.erf(x / math.sqrt(2))
-        if kind == "identity":
-            return x
-        return {"relu": functional.relu, "gelu": functional.gelu, "silu": functional.silu, "tanh": torch.tanh}[kind](x)
+        """``relu``, ``relu2`` (squared), ``gelu``, ``silu``, ``tanh``, ``quadratic`` (x^2), ``erf`` (erf(x / sqrt 2)),
+        ``identity``, or ``swiglu``, which halves the last dimension (`functional.swiglu`); x [E, ...].
+        """
+        if kind in _EXACT:
+            return _EXACT[kind](x)
+        return plain.pointwise(_ROUNDED[kind], x)
 
     def attention(
-        self, qkv: torch.Tensor, heads: int, *, causal: bool = True, scale: float | None = None
-    ) -> torch.Tensor:
+        self, qkv: torch.Tensor, heads: int, *, causal: bool = True, scale: float | None = None, rotary: bool = False,
+        norm: str = "none", gain: str | None = None, name: str | None = None,
+    ) -> torch.Tensor:  # fmt: skip
         """Self-attention of packed queries, keys and values [S, T, 3 d] -> [S, T, d], S = E B sequences.
 
         Args:
             qkv: as `dtype`.
             heads: number of heads; d / heads numbers each.
             causal: position t sees positions up to t only.
-            scale: of the scores; 1 / sqrt(d / heads) unless given.
+            scale: of the scores, beside `attention_factor`; 1 / sqrt(d / heads) unless given.
+            rotary: queries and keys turn with their position (`functional.rotate`).
+            norm: of each query and key, before it turns: ``none``, ``rms`` or ``layer`` (QK-norm).
+            gain: name of the gains [E, 2, d / heads] of that norm, for queries and keys.
+            name: observers are shown the scores that count, [E, ..., pairs of positions], under this name.
         """
-        return plain.attention(qkv, heads, causal=causal, scale=scale, fused=self.fused_attention)
+        if self.attention_factor != 1.0:
+            scale = self.attention_factor * (math.sqrt(heads / (qkv.shape[-1] // 3)) if scale is None else scale)
+        if not rotary and norm == "none":
+            if self.observe is not None and name is not None:
+                s, t, d3 = qkv.shape
+                q, k, _ = qkv.view(s, t, 3, heads, d3 // 3 // heads).permute(2, 0, 3, 1, 4)
+                self._see_scores(name, q, k, causal, scale)
+            return plain.attention(qkv, heads, causal=causal, scale=scale, fused=self.fused_attention)
+        s, t, d3 = qkv.shape
+        packed = qkv.view(s, t, 3, heads, d3 // 3 // heads)
+        pair = self.wide(packed[:, :, :2])  # [S, T, 2, heads, d / heads]
+        pair = self.norm(pair, norm, dtype=pair.dtype)
+        if gain is not None:
+            gains = self.wide(self.weight(gain))[:, None, :, None]
+            pair = (pair.view(self.members, -1, *pair.shape[2:]) * gains).view(pair.shape)
+        q, k = (plain.rotate(pair) if rotary else pair).to(qkv.dtype).permute(2, 0, 3, 1, 4)
+        v = packed[:, :, 2].transpose(1, 2)
+        if self.observe is not None and name is not None:
+            self._see_scores(name, q, k, causal, scale)
+        return plain.attend(q, k, v, causal=causal, scale=scale, fused=self.fused_attention)
+
+    def convolution(
+        self, x: torch.Tensor, name: str, bias: str | None = None, *, size: int = 3, stride: int = 1
+    ) -> torch.Tensor:
+        """Convolution of x [E, B, L, C] or [E, B, H, W, C] with taps [E, size (^2), C, outputs], zeros outside.
+
+        Args:
+            x: signals or images.
+            name: of the weight.
+            bias: name of a bias [E, outputs], or None.
+            size: taps along one dimension, odd.
+            stride: positions between two outputs.
+        """
+        windows = cells.unfold(x.to(self.dtype).flatten(0, 1), size, stride)
+        windows = windows.view(*x.shape[:2], *windows.shape[1:])
+        taps = self.weights[name].flatten(1, 2)  # [E, taps C, outputs]
+        return self.matmul(windows, taps, self.multipliers.get(name, 1.0), bias)
+
+    def lstm(self, gates: torch.Tensor, c: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Output and new memory of one step, each [E, B, d], from gates [E, B, 4 d]; see `cells.lstm_cell`."""
+        return cells.lstm_cell(gates, c)
 
     def see(self, name: str, x: torch.Tensor) -> torch.Tensor:
         """x itself; whoever observes the model is shown it under `name`."""
@@ -137,5 +225,14 @@ class Ops:
             self.extra_loss = self.extra_loss + value
 
     def _per_feature(self, name: str, x: torch.Tensor) -> torch.Tensor:
-        w = self.weight(name).float()  # [E, features]
+        w = self.wide(self.weight(name))  # [E, features]
         return w.view(w.shape[0], *[1] * (x.dim() - 2), w.shape[-1])
+
+    def _see_scores(self, name: str, q: torch.Tensor, k: torch.Tensor, causal: bool, scale: float | None) -> None:
+        t, c = q.shape[-2:]
+        with torch.no_grad():
+            scores = torch.matmul(q.float(), k.float().mT) * (1 / math.sqrt(c) if scale is None else scale)
+            if causal:
+                row, column = torch.tril_indices(t, t, device=q.device)
+                scores = scores[..., row, column]
+            self.observe(name, scores.reshape(self.members, -1, *scores.shape[1:]))

@@ -54,6 +54,17 @@ def _layer_rates(name: str, value: object) -> tuple[tuple[str, float], ...]:
     return pairs
 
 
+def _widths(name: str, value: object) -> tuple[float, ...]:
+    """Widths of averages, in canonical form: rising, each once."""
+    try:
+        widths = tuple(sorted({float(width) for width in value}))
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}={value!r} is not a list of widths; the usual ones are (0.05, 0.1).") from None
+    if not all(0.001 <= width <= 0.2886 for width in widths):
+        raise ValueError(f"{name}={value!r} has a width outside 0.001 to 0.2886 (the mean of all steps).")
+    return widths
+
+
 def _names(name: str, value: object) -> tuple[str, ...]:
     """Names of measurements, sorted; which exist is checked where they are found."""
     if isinstance(value, str) or not hasattr(value, "__iter__"):
@@ -124,6 +135,16 @@ class Run(Component):
         member=True,
         later=True,
     )
+    transform_decay: float = number(
+        0.98, 0.0, 0.9999999, "decay of the average of gradients (grokfast)", member=True, later=True
+    )
+    transform_gain: float = number(
+        2.0, 0.0, 1e4, "weight of that average beside the gradient (grokfast)", member=True, later=True
+    )
+    ema_profiles: tuple = own(
+        (), _widths, "widths sigma_rel of power-function averages of the weights kept at the evaluation points",
+        later=True,
+    )  # fmt: skip
     block: int = whole(32, 0, 2**16, "entries that share a scale in simulated formats; 0: a whole matrix", later=True)
     quantized: str = choice(
         "weights_activations", ("weights", "activations", "weights_activations", "all"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,7 @@ def train(
     states: Sequence[Checkpoint] | None = None,
     on_checkpoint: OnCheckpoint | None = None,
     checkpoint_seconds: float = 60.0,
+    checkpoint_steps: Collection[int] = (),
 ) -> list[Result]:
     """Train probes of equal shape as one stack and return their results, in order.
 
@@ -64,7 +65,8 @@ def train(
         on_progress: called about ten times a second as on_progress(fraction, tokens per second of all members).
         compile: torch.compile the forward pass and the optimizer; worth its minute on long CUDA runs only.
         states: checkpoints to resume from, one a probe, all at one step; left out, training starts afresh.
-        on_checkpoint: called with the checkpoints of all members about every `checkpoint_seconds`.
+        on_checkpoint: called with the checkpoints of all members about every `checkpoint_seconds`, and after
+            each of the `checkpoint_steps` (from which other runs may branch off, see `probes.fork`).
 
     Raises:
         TypeError: an entry is not a probe.
@@ -79,6 +81,7 @@ def train(
         training = _Training(probes, backend, compile)
         if states is not None:
             training.resume(states)
+        training.checkpoint_steps = frozenset(checkpoint_steps)
         return training.run(on_event, should_stop, on_progress, on_checkpoint, checkpoint_seconds)
 
 
@@ -129,6 +132,7 @@ class _Training:
         self.seconds = 0.0
         self.begun = 0  # step this call began at
         self.saved = time.monotonic()
+        self.checkpoint_steps: frozenset[int] = frozenset()
 
     def resume(self, states: Sequence[Checkpoint]) -> None:
         """Continue where these checkpoints stand, one a member, all at one step."""
@@ -155,13 +159,17 @@ class _Training:
     ) -> list[Result]:
         stopped = False
         seen = max((records[-1]["step"] for records in self.records if records), default=-1)
-        for target in eval_steps(self.probes[0]):
-            if target <= seen or target < self.begun:
+        looks = set(eval_steps(self.probes[0]))
+        for target in sorted(looks | self.checkpoint_steps):
+            if target <= seen or target < self.begun or target > self.ensemble.steps:
                 continue
             stopped = self._advance(target, should_stop, on_progress, on_checkpoint, every)
             if stopped:
                 break
-            self._evaluate(on_event)
+            if target in looks:
+                self._evaluate(on_event)
+            if on_checkpoint is not None and target in self.checkpoint_steps:
+                on_checkpoint(self._checkpoints())
             if all(self.diverged):
                 break
         states = self._checkpoints() if stopped else None
@@ -248,7 +256,8 @@ class _Training:
         status = "stopped" if stopped else "finished"
         return [
             Result(
-                probe, "diverged" if diverged else status, tuple(records), dict(provenance), row,
+                probe, "diverged" if diverged else status, tuple(records),
+                {**provenance, **self.ensemble.data.facts(index)}, row,
                 states[index] if states else None,
             )
             for index, (probe, diverged, records, row) in enumerate(

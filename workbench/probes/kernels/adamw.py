@@ -13,12 +13,13 @@ _BLOCK = 2048
 
 @triton.jit
 def _adamw(
-    data, grad, m, v, low, step, step_size, eps, keep, gain1, gain2, norm, clip, P, E,
-    LOW: tl.constexpr, CLIP: tl.constexpr, BLOCK: tl.constexpr,
+    data, grad, m, v, low, step, step_size, eps, keep, gain1, gain2, norm, clip, rate, factor, P, E,
+    LOW: tl.constexpr, CLIP: tl.constexpr, RATE: tl.constexpr, FACTOR: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     member = tl.program_id(1)
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = at < P
+    entry = at
     at += member.to(tl.int64) * P
     now = tl.load(step) * E + member
     g = tl.load(grad + at, inside, 0.0)
@@ -29,11 +30,16 @@ def _adamw(
     first += (g - first) * tl.load(gain1 + member)
     second += (g * g - second) * tl.load(gain2 + member)
     weight = tl.load(data + at, inside, 0.0) * tl.load(keep + now)
-    weight += tl.load(step_size + now) * (first / (tl.sqrt(second) + tl.load(eps + now)))
+    move = tl.load(step_size + now) * (first / (tl.sqrt(second) + tl.load(eps + now)))
+    if RATE:
+        move *= tl.load(rate + entry, inside, 0.0)
+    weight += move
     tl.store(m + at, first, inside)
     tl.store(v + at, second, inside)
     tl.store(data + at, weight, inside)
     if LOW:
+        if FACTOR:
+            weight *= tl.load(factor + entry, inside, 0.0)
         tl.store(low + at, weight.to(low.dtype.element_ty), inside)
 
 
@@ -77,10 +83,13 @@ def adamw_(
     gain1: torch.Tensor,
     gain2: torch.Tensor,
     clip: torch.Tensor | None = None,
+    rate: torch.Tensor | None = None,
+    factor: torch.Tensor | None = None,
 ) -> None:
     """One step of AdamW (Loshchilov & Hutter, arXiv 1711.05101) for E members, in place.
 
-    ``m += (g - m) gain1; v += (g^2 - v) gain2; data = data keep + step_size m / (sqrt(v) + eps); low = data``
+    ``m += (g - m) gain1; v += (g^2 - v) gain2; data = data keep + rate step_size m / (sqrt(v) + eps)``,
+    ``low = data factor``.
 
     Args:
         data, grad, m, v: float32 [E, P], contiguous.
@@ -90,10 +99,13 @@ def adamw_(
             first bias correction times the root of the second; eps times that root; 1 minus lr times decay.
         gain1, gain2: [E] (or [E, 1]), 1 - beta.
         clip: [E] largest L2 norm of a member's gradient (inf: none); None leaves all unclipped.
+        rate: [P] multiplier of every entry's learning rate (decay is not multiplied); None for ones.
+        factor: [P] what every entry is multiplied by on its way into `low`; None for ones.
     """
     e, p = data.shape
     norm = data if clip is None else gradient_norm(grad)
     _adamw[(triton.cdiv(p, _BLOCK), e)](
         data, grad, m, v, data if low is None else low, step, step_size, eps, keep, gain1, gain2, norm,
-        data if clip is None else clip, p, e, low is not None, clip is not None, _BLOCK, num_warps=4,
+        data if clip is None else clip, data if rate is None else rate, data if factor is None else factor, p, e,
+        low is not None, clip is not None, rate is not None, factor is not None, _BLOCK, num_warps=4,
     )  # fmt: skip

@@ -102,13 +102,14 @@ def _backward(
     tl.store(dbase + at, dq.to(dqkv.dtype.element_ty))
 
 
-def attention(qkv: torch.Tensor, heads: int) -> tuple[torch.Tensor, torch.Tensor]:
+def attention(qkv: torch.Tensor, heads: int, scale: float | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """Causal attention of S sequences: qkv [S, T, 3 d] (contiguous) to mixed values [S, T, d].
 
     Args:
         qkv: queries, keys, values side by side, each heads x (d / heads); T a multiple of 16, d / heads a
             power of two of at least 16.
         heads: number of heads.
+        scale: what queries times keys are multiplied by; (d / heads)^-0.5 unless given.
 
     Returns:
         The mixed values, and the base-2 log of every row's softmax sum [S, heads, T] (float32), which
@@ -116,28 +117,35 @@ def attention(qkv: torch.Tensor, heads: int) -> tuple[torch.Tensor, torch.Tensor
     """
     s, t, d = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
     dh = d // heads
+    scale = dh**-0.5 if scale is None else scale
     out = torch.empty(s, t, d, dtype=qkv.dtype, device=qkv.device)
     lse = torch.empty(s, heads, t, device=qkv.device)
     bm, bn, warps, stages = blocks("attention", t)
     bm = block_of(t, bm)
     bn = min(bm, bn)
     _forward[(t // bm, s * heads)](
-        qkv, out, lse, dh**-0.5 * _LOG2E, t, heads, dh, bm, bn, num_warps=warps, num_stages=stages
+        qkv, out, lse, scale * _LOG2E, t, heads, dh, bm, bn, num_warps=warps, num_stages=stages
     )
     return out, lse
 
 
 def attention_backward(
-    qkv: torch.Tensor, out: torch.Tensor, lse: torch.Tensor, dout: torch.Tensor, heads: int
+    qkv: torch.Tensor,
+    out: torch.Tensor,
+    lse: torch.Tensor,
+    dout: torch.Tensor,
+    heads: int,
+    scale: float | None = None,
 ) -> torch.Tensor:
     """Gradient [S, T, 3 d] of `attention` in the packed queries, keys and values, given that of its result."""
     s, t, d = out.shape
     dh = d // heads
+    scale = dh**-0.5 if scale is None else scale
     dqkv = torch.empty_like(qkv)
     block, warps, stages = blocks("attention_backward", t)
     block = block_of(t, block)
     _backward[(t // block, s * heads)](
-        qkv, out, lse, dout, dqkv, dh**-0.5 * _LOG2E, dh**-0.5, t, heads, dh, block,
+        qkv, out, lse, dout, dqkv, scale * _LOG2E, scale, t, heads, dh, block,
         num_warps=warps, num_stages=stages,
     )  # fmt: skip
     return dqkv

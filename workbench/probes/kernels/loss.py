@@ -13,7 +13,7 @@ __all__ = ["cross_entropy_"]
 
 @triton.jit
 def _cross_entropy(
-    logits, targets, loss, weight, count, T: tl.constexpr, V: tl.constexpr, BV: tl.constexpr, ROWS: tl.constexpr
+    logits, targets, loss, weight, count, pitch, T: tl.constexpr, V: tl.constexpr, BV: tl.constexpr, ROWS: tl.constexpr
 ):
     row, col = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS), tl.arange(0, BV)
     inside = (row < count)[:, None] & (col < V)[None, :]
@@ -21,8 +21,7 @@ def _cross_entropy(
     z = tl.load(logits + at, inside, -float("inf")).to(tl.float32)
     # Rows beyond the last would be all -inf
     z = tl.where((row < count)[:, None], z, 0.0)
-    # Sequences of T targets lie T + 1 apart: tokens[..., 1:] without a copy
-    target = tl.load(targets + row // T * (T + 1) + row % T + 1, row < count, 0)
+    target = tl.load(targets + row // T * pitch + row % T, row < count, 0)
     hit = col[None, :] == target[:, None]
     top = tl.max(z, 1)
     p = tl.exp(z - top[:, None])
@@ -33,12 +32,12 @@ def _cross_entropy(
     tl.store(logits + at, g.to(logits.dtype.element_ty), inside)
 
 
-def cross_entropy_(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+def cross_entropy_(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Loss of every token [E, B T] (nats, float32); the logits become the gradient of each member's mean loss.
 
     Args:
         logits: [E, B T, V], overwritten.
-        tokens: [E, B, T + 1] (contiguous); targets are tokens 1 to T of each sequence.
+        targets: class ids [E, B, T], as `launch.even_ids` returns them.
     """
     e, n, v = logits.shape
     loss = torch.empty(e, n, device=logits.device)
@@ -46,6 +45,6 @@ def cross_entropy_(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     elements, warps, _ = blocks("rows", v)
     rows = max(1, elements // wide)
     _cross_entropy[(triton.cdiv(e * n, rows),)](
-        logits, tokens, loss, 1 / n, e * n, tokens.shape[-1] - 1, v, wide, rows, num_warps=warps
+        logits, targets, loss, 1 / n, e * n, targets.stride(1), targets.shape[2], v, wide, rows, num_warps=warps
     )
     return loss

@@ -11,10 +11,7 @@ import triton.language as tl
 
 from workbench.probes.kernels.launch import EPS, block_of, blocks
 
-__all__ = [
-    "linear_relu_squared", "linear_relu_squared_backward", "mlp_", "mlp_backward_", "relu_squared_",
-    "relu_squared_backward_",
-]  # fmt: skip
+__all__ = ["mlp_", "mlp_backward_", "relu_squared_", "relu_squared_backward_"]
 
 
 @triton.jit
@@ -42,58 +39,6 @@ def relu_squared_backward_(dh: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
     """The gradient `dh` of h = max(u, 0)^2 becomes that of u, in place."""
     _relu_squared_backward[(triton.cdiv(h.numel(), 4096),)](dh, h, h.numel(), 4096, num_warps=4)
     return dh
-
-
-@triton.jit
-def _linear(
-    a, w, side, out, stride, M,
-    N: tl.constexpr, K: tl.constexpr, BACKWARD: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
-):  # fmt: skip
-    # Forward: out = relu(a w)^2, w [K, N]. Backward: out = 2 sqrt(side) (a w^T), w [N, K].
-    member = tl.program_id(1).to(tl.int64)
-    row = tl.program_id(0) // (N // BN) * BM + tl.arange(0, BM)
-    col = tl.program_id(0) % (N // BN) * BN + tl.arange(0, BN)
-    a += member * M * K
-    w += member * stride
-    total = tl.zeros([BM, BN], tl.float32)
-    for start in range(0, K, BK):
-        k = start + tl.arange(0, BK)
-        left = tl.load(a + row[:, None] * K + k[None, :])
-        if BACKWARD:
-            right = tl.trans(tl.load(w + col[:, None] * K + k[None, :]))
-        else:
-            right = tl.load(w + k[:, None] * N + col[None, :])
-        total = tl.dot(left, right, total)
-    at = (member * M + row[:, None]) * N + col[None, :]
-    if BACKWARD:
-        total *= 2 * tl.sqrt(tl.load(side + at).to(tl.float32))
-    else:
-        total = tl.maximum(total, 0.0)
-        total *= total
-    tl.store(out + at, total.to(out.dtype.element_ty))
-
-
-def _launch_linear(a: torch.Tensor, w: torch.Tensor, side: torch.Tensor | None) -> torch.Tensor:
-    e, m, k = a.shape
-    n = w.shape[2] if side is None else w.shape[1]
-    out = torch.empty(e, m, n, dtype=a.dtype, device=a.device)
-    bm, bn, bk, warps, stages = blocks("linear", k)
-    bm, bn, bk = block_of(m, bm), block_of(n, bn), block_of(k, bk)
-    _linear[(m // bm * (n // bn), e)](
-        a, w, out if side is None else side, out, w.stride(0), m, n, k, side is not None, bm, bn, bk,
-        num_warps=warps, num_stages=stages,
-    )  # fmt: skip
-    return out
-
-
-def linear_relu_squared(a: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-    """max(a w, 0)^2 of a [E, n, K] and w [E, K, N] (rows contiguous, members any stride apart), in one kernel."""
-    return _launch_linear(a, w, None)
-
-
-def linear_relu_squared_backward(grad: torch.Tensor, w: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
-    """Gradient of u, h = max(u, 0)^2, from the gradient [E, n, K] of h w with w [E, N, K], in one kernel."""
-    return _launch_linear(grad, w, h)
 
 
 @triton.jit
@@ -145,8 +90,8 @@ def _mlp_input_gradient(
 
 @triton.jit
 def _mlp_weight_gradient(
-    normed, low, up, down, up_grad, down_grad, stride, grad_stride, n, D: tl.constexpr, H: tl.constexpr,
-    BM: tl.constexpr, BH: tl.constexpr,
+    normed, low, up, down, up_grad, down_grad, stride, grad_stride, up_factor, down_factor, n,
+    D: tl.constexpr, H: tl.constexpr, BM: tl.constexpr, BH: tl.constexpr,
 ):  # fmt: skip
     member = tl.program_id(1).to(tl.int64)
     span, col = tl.arange(0, BM), tl.arange(0, D)
@@ -164,8 +109,8 @@ def _mlp_weight_gradient(
         du = 2 * r * tl.dot(dy, tl.trans(wd))
         dwd = tl.dot(tl.trans((r * r).to(y.dtype)), dy, dwd)
         dwu = tl.dot(tl.trans(y), du.to(y.dtype), dwu)
-    tl.store(up_grad + member * grad_stride + wide, dwu)
-    tl.store(down_grad + member * grad_stride + tall, dwd)
+    tl.store(up_grad + member * grad_stride + wide, dwu * up_factor)
+    tl.store(down_grad + member * grad_stride + tall, dwd * down_factor)
 
 
 def mlp_(x: torch.Tensor, up: torch.Tensor, down: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -199,6 +144,7 @@ def mlp_backward_(
     down: torch.Tensor,
     up_grad: torch.Tensor,
     down_grad: torch.Tensor,
+    factors: tuple[float, float] = (1.0, 1.0),
 ) -> None:
     """Backward of `mlp_` from its inputs alone: the hidden layer is computed again, twice.
 
@@ -208,13 +154,14 @@ def mlp_backward_(
         low: `dx` in the dtype of the products, kept equal to it (may be `dx` itself).
         up, down: the weights.
         up_grad, down_grad: float32 views of the flat gradient, written.
+        factors: what the two weight gradients are multiplied by.
     """
     e, n, d = normed.shape
     h = up.shape[-1]
     bm, bh, warps, stages = blocks("mlp_weight", d)
     bm, bh = block_of(n, bm), block_of(h, bh)
     _mlp_weight_gradient[(h // bh, e)](
-        normed, low, up, down, up_grad, down_grad, up.stride(0), up_grad.stride(0), n, d, h, bm, bh,
+        normed, low, up, down, up_grad, down_grad, up.stride(0), up_grad.stride(0), *factors, n, d, h, bm, bh,
         num_warps=warps, num_stages=stages,
     )  # fmt: skip
     bm, bh, warps, stages = blocks("mlp_input", d)

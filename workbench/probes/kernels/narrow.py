@@ -98,7 +98,7 @@ def _attention_backward(
 
 @triton.jit
 def _head(
-    x, head, tokens, loss, normed, dlogits, low, stride, n, weight,
+    x, head, targets, loss, normed, dlogits, low, stride, pitch, n, weight,
     LOW: tl.constexpr, T: tl.constexpr, V: tl.constexpr, BV: tl.constexpr, D: tl.constexpr, BM: tl.constexpr,
     eps: tl.constexpr,
 ):  # fmt: skip
@@ -111,7 +111,7 @@ def _head(
     tl.store(normed + at, y)
     w = tl.load(head + member * stride + col[:, None] * V + word[None, :], word[None, :] < V, 0.0)
     z = tl.where(word[None, :] < V, tl.dot(y, w), -float("inf"))
-    target = tl.load(tokens + member * (n // T * (T + 1)) + row // T * (T + 1) + row % T + 1)
+    target = tl.load(targets + (member * (n // T) + row // T) * pitch + row % T)
     hit = word[None, :] == target[:, None]
     top = tl.max(z, 1)
     p = tl.exp(z - top[:, None])
@@ -128,7 +128,7 @@ def _head(
 
 
 def attention_branch_(
-    x: torch.Tensor, qkv: torch.Tensor, proj: torch.Tensor, heads: int, context: int
+    x: torch.Tensor, qkv: torch.Tensor, proj: torch.Tensor, heads: int, context: int, scale_of_scores: float
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """x += attention(norm(x) qkv) proj, in place and in one kernel, one program a sequence.
 
@@ -137,6 +137,7 @@ def attention_branch_(
         qkv, proj: [E, d, 3 d] and [E, d, d] in the dtype of the products, rows contiguous.
         heads: number of heads, each a power of two of at least 16 wide.
         context: T, a power of two from 16 to 128.
+        scale_of_scores: what queries times keys are multiplied by, usually (d / heads)^-0.5.
 
     Returns:
         norm(x), the factor of every row [E, B T], and the mixed values [E, B T, d].
@@ -148,7 +149,7 @@ def attention_branch_(
     dh = d // heads
     warps, stages = blocks("branch_attention", context)
     _attention[(e * n // context,)](
-        x, qkv, proj, normed, scale, mixed, qkv.stride(0), proj.stride(0), n // context, dh**-0.5 * _LOG2E,
+        x, qkv, proj, normed, scale, mixed, qkv.stride(0), proj.stride(0), n // context, scale_of_scores * _LOG2E,
         context, heads, dh, EPS, num_warps=warps, num_stages=stages,
     )  # fmt: skip
     return normed, scale, mixed
@@ -164,6 +165,7 @@ def attention_branch_backward_(
     proj: torch.Tensor,
     heads: int,
     context: int,
+    scale_of_scores: float,
 ) -> torch.Tensor:
     """Backward of `attention_branch_`; `dx` and `low` (see `mlp_backward_`) are updated in place.
 
@@ -176,21 +178,21 @@ def attention_branch_backward_(
     warps, stages = blocks("branch_attention_backward", context)
     _attention_backward[(e * n // context,)](
         normed, scale, mixed, dx, low, qkv, proj, dqkv, qkv.stride(0), proj.stride(0), n // context,
-        dh**-0.5 * _LOG2E, dh**-0.5, low is not dx, context, heads, dh,
+        scale_of_scores * _LOG2E, scale_of_scores, low is not dx, context, heads, dh,
         num_warps=warps, num_stages=stages,
     )  # fmt: skip
     return dqkv
 
 
 def head_loss_(
-    x: torch.Tensor, head: torch.Tensor, tokens: torch.Tensor, low: torch.Tensor
+    x: torch.Tensor, head: torch.Tensor, targets: torch.Tensor, low: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Final norm, logits, cross-entropy and their backward in one kernel; x becomes its own gradient.
 
     Args:
         x: residual stream [E, B T, d]; overwritten by the gradient of each member's mean loss.
         head: [E, d, V] in the dtype of the products, rows contiguous; V up to 256.
-        tokens: [E, B, T + 1] (contiguous).
+        targets: class ids [E, B, T], as `launch.even_ids` returns them.
         low: receives the gradient in the dtype of the products too (may be `x`).
 
     Returns:
@@ -204,7 +206,8 @@ def head_loss_(
     bm, warps, stages = blocks("head", d)
     bm = block_of(n, bm)
     _head[(n // bm, e)](
-        x, head, tokens, loss, normed, dlogits, low, head.stride(0), n, 1 / n, low is not x, tokens.shape[-1] - 1,
+        x, head, targets, loss, normed, dlogits, low, head.stride(0), targets.stride(1), n, 1 / n, low is not x,
+        targets.shape[2],
         v, max(16, power_of_two(v)), d, bm, EPS, num_warps=warps, num_stages=stages,
     )  # fmt: skip
     return loss, normed, dlogits

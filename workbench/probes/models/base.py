@@ -81,18 +81,23 @@ class Model(Component):
         A model whose head is another weight transposed leaves ``head`` out and names it in `tied_head`.
         """
 
+    @property
+    def tied_head(self) -> str | None:
+        """Name of the embedding [V, d] whose transpose is the head; None if there is a ``head`` of its own."""
+        return None
+
     @abstractmethod
     def hidden(self, ops: Ops, x: torch.Tensor) -> torch.Tensor:
         """Features [E, B T, d] (dtype `ops.dtype`) that the linear head reads; T is 1 without sequences.
+
+        A model that gives one output an input, [E, B, d], may read tokens and sequences of tasks that score
+        one position.
 
         Args:
             ops: the weights and the arithmetic.
             x: inputs of all members: token ids [E, B, T] (int64), or real numbers [E, B, F] (``vectors``),
                 [E, B, L, F] (``signals``: one output a signal) or [E, B, T, F] (``sequences``).
         """
-
-    #: Name of the embedding [V, d] whose transpose is the head; None if there is a ``head`` of its own.
-    tied_head: ClassVar[str | None] = None
 
     def check_task(self, task: Task) -> None:
         """Refuse a task this model cannot read; a ValueError of one sentence."""
@@ -103,8 +108,17 @@ class Model(Component):
             )
 
     def flops_per_token(self, task: Task) -> float:
-        """Training FLOPs a token (an example, without sequences): 6 times its trained parameters."""
-        return 6.0 * sum(w.size for w in self.weights(task).values() if w.role != "frozen")
+        """Training FLOPs a token, in the count of tokens of `Task.positions`.
+
+        6 times the trained parameters that it meets, embeddings included, products of attention not: 6 N of
+        Kaplan et al. 2020 (arXiv 2001.08361, section 2.1). Where an input of many positions counts as one
+        token, all its positions pass through the model, and the scored ones through the head.
+        """
+        read = task.inputs.context // task.positions if task.inputs.kind != "vectors" else 1
+        head = self.weights(task).get("head")
+        head_size = head.size if head is not None else 0
+        scored = len(task.scored) if task.scored is not None else 1
+        return 6.0 * ((self.active_params(task) - head_size) * read + head_size * scored)
 
     def active_params(self, task: Task) -> int:
         """Trained parameters that one token meets; fewer than all for mixtures of experts."""

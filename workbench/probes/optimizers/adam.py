@@ -14,7 +14,7 @@ from workbench.probes.optimizers.base import Optimizer, Rule
 if TYPE_CHECKING:
     from workbench.probes.optimizers.stack import Context
 
-__all__ = ["AdamW"]
+__all__ = ["AMSGrad", "Adam", "AdamRule", "AdamW"]
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,36 @@ class AdamW(Optimizer):
     eps: float = number(1e-8, 1e-30, 1.0, "added to the root of the average square", member=True)
 
     def rule(self, context: Context) -> Rule:
-        return _AdamRule(context)
+        return AdamRule(context)
 
 
-class _AdamRule(Rule):
+@dataclass(frozen=True)
+class Adam(AdamW):
+    """Adam as first published (Kingma & Ba 2015, arXiv 1412.6980), with L2 regularization as its weight decay.
+
+    The gradient of weight_decay / 2 |w|^2 is added to the loss's, and is normalized with it.
+    """
+
+    name: ClassVar[str] = "adam"
+    coupled_decay: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class AMSGrad(AdamW):
+    """AdamW whose second moment never falls: max over steps of v (Reddi et al. 2018, arXiv 1904.09237).
+
+    The largest v is taken before bias correction, as torch does.
+    """
+
+    name: ClassVar[str] = "amsgrad"
+
+    def rule(self, context: Context) -> Rule:
+        return _AMSGradRule(context)
+
+
+class AdamRule(Rule):
+    """Adam's direction from the slots m and v."""
+
     def __init__(self, context: Context) -> None:
         super().__init__(context, "m", "v")
         beta1, beta2 = context.column("beta1"), context.column("beta2")
@@ -47,5 +73,19 @@ class _AdamRule(Rule):
         m, v = self.slots["m"], self.slots["v"]
         m.lerp_(grad, self.gain1)
         v.lerp_(grad.mul_(grad), self.gain2)
-        torch.sqrt(v, out=grad).add_(self.eps())
+        torch.sqrt(self.second_moment(v), out=grad).add_(self.eps())
         return torch.div(m, grad, out=grad).mul_(self.gain())
+
+    def second_moment(self, v: torch.Tensor) -> torch.Tensor:
+        """What takes the place of v under the root."""
+        return v
+
+
+class _AMSGradRule(AdamRule):
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.slots["v_max"] = context.new_buffer()
+
+    def second_moment(self, v: torch.Tensor) -> torch.Tensor:
+        largest = self.slots["v_max"]
+        return torch.maximum(largest, v, out=largest)

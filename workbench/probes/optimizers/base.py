@@ -45,7 +45,12 @@ class Rule(ABC):
     It keeps its state in `slots`, flat tensors [E, P] or [E, 1] by name, which a checkpoint stores and
     whose zeros are the start. No Python number may change from step to step, so that a CUDA graph can
     replay an update; what depends on the step comes from `Context.by_step`.
+
+    Attributes:
+        decay_share: [E, P], the share of decoupled weight decay that an entry gets this step; None for all of it.
     """
+
+    decay_share: torch.Tensor | None = None
 
     def __init__(self, context: Context, *slots: str) -> None:
         self.context = context

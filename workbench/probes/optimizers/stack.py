@@ -9,6 +9,7 @@ import numpy as np
 
 from workbench.probes import late_torch as torch
 from workbench.probes.optimizers.base import Rule
+from workbench.probes.optimizers.post_hoc import PostHoc
 from workbench.probes.optimizers.schedules import multipliers
 from workbench.probes.optimizers.transforms import build_transform
 
@@ -80,12 +81,18 @@ class StackOptimizer:
         self.keep = context.by_step(1 - lr * decay)
         self.decay = context.tensor(decay)
         self.lr_scale = weights.expand(lr_scale)  # [P], or None if all are 1
+        #: 1 where a weight is trained, [P]; None if all are. Others neither decay nor count in the gradient's norm.
+        self.trained = None
+        if any(scale == 0 for scale in lr_scale.values()):
+            self.trained = weights.expand({name: float(scale != 0) for name, scale in lr_scale.items()})
         self.clip = None
         if any(probe.clip is not None for probe in probes):
             self.clip = context.tensor(np.array([np.inf if p.clip is None else p.clip for p in probes], dtype=float))
         averages = context.column("ema")
         self.average = weights.data.clone() if (averages > 0).any() else None
         self.average_gain = context.tensor(1 - averages)
+        widths = probes[0].ema_profiles
+        self.post_hoc = PostHoc(context, widths) if widths else None
 
     @property
     def slots(self) -> dict[str, torch.Tensor]:
@@ -95,6 +102,8 @@ class StackOptimizer:
             found |= {f"transform.{name}": slot for name, slot in self.transform.slots.items()}
         if self.average is not None:
             found["average"] = self.average
+        if self.post_hoc is not None:
+            found |= {f"post_hoc.{name}": slot for name, slot in self.post_hoc.slots.items()}
         return found
 
     def update(self) -> None:
@@ -104,6 +113,8 @@ class StackOptimizer:
 
     def _update(self) -> None:
         grad, data = self.weights.grad, self.weights.data
+        if self.trained is not None:
+            grad.mul_(self.trained)
         if self.clip is not None:
             norm = torch.linalg.vector_norm(grad, dim=1, keepdim=True)
             grad.mul_((self.clip / norm).clamp_max(1.0))
@@ -115,8 +126,19 @@ class StackOptimizer:
         if self.lr_scale is not None:
             direction = direction.mul_(self.lr_scale)
         if self.decays and not self.coupled:
-            data.mul_(self.keep())
+            data.mul_(self._kept())
         data.addcmul_(direction, self.negative_lr())
         if self.average is not None:
             self.average.lerp_(data, self.average_gain)
+        if self.post_hoc is not None:
+            self.post_hoc.update(data)
         self.step += 1
+
+    def _kept(self) -> torch.Tensor:
+        """What decoupled weight decay leaves of an entry, [E, 1] or [E, P]."""
+        keep = self.keep()
+        if self.rule.decay_share is not None:
+            keep = 1 - (1 - keep) * self.rule.decay_share
+        if self.trained is not None:
+            keep = torch.where(self.trained > 0, keep, 1.0)
+        return keep

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from workbench.probes.component import Component, known, registry
 
@@ -109,6 +109,13 @@ class Data(ABC):
         Chunks of inputs must not depend on E on a CPU: the shape of a matrix product decides the order of
         its sums, and a stacked member must equal the solo run bit for bit.
         """
+
+    def facts(self, member: int) -> dict[str, Any]:
+        """What a reader must know about one member's data that its probe does not say, for the provenance.
+
+        JSON-ready; for example the checksum of the text that was found on this machine.
+        """
+        return {}
 
 
 def tasks() -> dict[str, type[Task]]:
