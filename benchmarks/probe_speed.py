@@ -24,6 +24,7 @@ import math
 import os
 import platform
 import sys
+import time
 from pathlib import Path
 
 if "--cpu" in sys.argv:
@@ -49,7 +50,7 @@ PEAK = {"NVIDIA H200": (790e12, 4.3e12)}
 
 
 def ours(shape: Shape, members: int, steps: int, precision: str, device: str, **options: object) -> dict:
-    """Our trainer, through its public door: the median of the rates it reports, and the last training losses."""
+    """Our trainer, through its public door: its pace after the first third of the run, and the losses it ends with."""
     from workbench.probes import Probe
     from workbench.probes.trainer import train
 
@@ -59,13 +60,15 @@ def ours(shape: Shape, members: int, steps: int, precision: str, device: str, **
         depth=shape.depth, heads=shape.heads, batch_tokens=batch_tokens, tokens=batch_tokens * steps,
         precision=precision, lr=options.pop("lr", 1e-3), evals=1,
     )  # fmt: skip
-    rates: list[float] = []
+    clock = time.perf_counter if device == "cuda" else time.process_time
+    seen: list[tuple[float, float]] = []
     results = train(
         [probe.replace(seed=seed) for seed in range(members)], device,
-        on_progress=lambda _, rate: rates.append(rate), **options,
+        on_progress=lambda fraction, _: seen.append((clock(), fraction)), **options,
     )  # fmt: skip
-    settled = sorted(rates[len(rates) // 3 :])  # the first slices compile and capture
-    rate = settled[len(settled) // 2]
+    start, before = seen[len(seen) // 3]  # the first slices compile and capture
+    end, after = seen[-1]
+    rate = members * probe.tokens * (after - before) / (end - start)
     losses = [result.records[-1]["loss"] for result in results]
     return {"tokens_s": rate, "ms": 1e3 * members * batch_tokens / rate, "loss": sum(losses) / len(losses)}
 
@@ -73,6 +76,7 @@ def ours(shape: Shape, members: int, steps: int, precision: str, device: str, **
 def kernels(shape: Shape, members: int, residual: torch.dtype) -> dict:
     """A step of `probes.kernels` alone: forward, backward and AdamW in a replayed graph, on random tokens."""
     from kernel_lab import Step
+
     from workbench.probes.kernels.transformer import choose_plan
 
     sizes = (shape.width, shape.depth, shape.heads, shape.context, shape.vocab, shape.batch, members)
@@ -98,13 +102,14 @@ def gpu(names: list[str], seconds: float, skip: set[str]) -> list[dict]:
     rows = []
     for name in names:
         shape, members, steps = GPU[name]
+        large = wider(shape, members)
         todo = {
             "ours, train": (members, lambda s=shape, m=members, n=steps: ours(s, m, n, "bf16", "cuda")),
             "ours, kernels": (members, lambda s=shape, m=members: kernels(s, m, torch.float32)),
             "ours, kernels, bf16 stream": (members, lambda s=shape, m=members: kernels(s, m, torch.bfloat16)),
             "torch, eager": (1, lambda s=shape: torch_peer(s, "cuda", False, seconds)),
             "torch, compiled": (1, lambda s=shape: torch_peer(s, "cuda", True, seconds)),
-            "torch, compiled, batch x E": (1, lambda s=wider(shape, members): torch_peer(s, "cuda", True, seconds)),
+            "torch, compiled, large batch": (1, lambda s=large: torch_peer(s, "cuda", True, seconds)),
         }
         if importlib.util.find_spec("jax"):
             todo["jax, jit(vmap(scan))"] = (members, lambda s=shape, m=members: jax_peer(s, m))

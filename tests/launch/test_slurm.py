@@ -28,7 +28,7 @@ from workbench.runs.store import RunFolder
 ROOT = Path(__file__).parents[2]
 BASE = Probe(vocab=32, width=4, context=16, batch_tokens=64, tokens=64 * 300, lr=1e-2, evals=25)
 #: Long enough for every machine: nothing here waits longer unless something is wrong.
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 @pytest.fixture(scope="module")

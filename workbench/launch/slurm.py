@@ -235,12 +235,11 @@ class SlurmJob(Job):
         tasks = {probe.id: self.queue.task_of(probe.id) for probe in self.sweep}
         wanted = [id for id, task in tasks.items() if task is not None and (places is None or task in places)]
         rows = view.table(self.queue.root, self.sweep, wanted)
-        if places is None:
-            return rows
-        cells: dict[str, list] = {name: rows[name].astype(object).to_list() for name in ("state", "verdict", "place")}
+        words = rows[["state", "verdict", "place"]].astype(object)
+        cells: dict[str, list] = words.where(words.notna(), None).to_dict("list")
         for at, id in enumerate(rows["id"]):
             task, now = tasks[id], time.monotonic()
-            if task is None or cells["state"][at] in OVER:
+            if places is None or task is None or cells["state"][at] in OVER:
                 continue
             if task in places:
                 self._gone.pop(id, None)

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from workbench.probes.backend import Backend
+from workbench.probes.fast import fast_step
 from workbench.probes.flat import FlatWeights
-from workbench.probes.functional import cross_entropy, squared_error
+from workbench.probes.functional import cross_entropy, product, squared_error
 from workbench.probes.initial import initial_weights
 from workbench.probes.ops import Observer, Ops
 from workbench.probes.optimizers.stack import StackOptimizer
@@ -43,6 +44,7 @@ class Ensemble:
         step: optimizer steps done.
         weights: the flat weights [E, P].
         data, model, optimizer: the parts.
+        fast: the step in kernels of our own, where they cover the stack (`workbench.probes.fast`); else None.
     """
 
     def __init__(
@@ -81,7 +83,8 @@ class Ensemble:
         if device.type == "cpu" and self.task.loss == "cross_entropy":
             self._workspace = torch.empty(1, first.batch_tokens, self.task.outputs)
         self._loss, self._update = self.loss, self.optimizer.update
-        if compile:
+        self.fast = fast_step(self)
+        if compile and self.fast is None:
             # Every bucket is a new shape; without the reset dynamo would give up after eight of them.
             torch.compiler.reset()
             self._loss = torch.compile(self._loss, dynamic=False)
@@ -101,6 +104,8 @@ class Ensemble:
 
     def advance(self, until: int) -> None:
         """Train to optimizer step `until` (at most `steps`). On CUDA it returns before the GPU is done."""
+        if self.fast is not None:
+            self.fast.refresh()  # the weights may have been restored, or measured, since the last step
         while self.step < until:
             at = self.step % self._block_steps
             self._fill(self.step - at)
@@ -138,7 +143,7 @@ class Ensemble:
         if multiplier != 1.0:
             head = head * multiplier
         if observe is not None:
-            observe("output", torch.bmm(hidden, head))
+            observe("output", product(hidden, head))
         if self.task.loss == "squared":
             loss = squared_error(hidden, head, targets)
         else:
@@ -158,13 +163,13 @@ class Ensemble:
             head, multiplier = self._head(ops)
             if self.rounding is not None:
                 hidden, head = self.rounding(hidden, "activations"), self.rounding(head, "weights")
-            y = torch.bmm(hidden, head) * multiplier
+            y = product(hidden, head) * multiplier
             if self.output_scale is not None:
                 y = y * self.output_scale
             if self.task.inputs.kind not in ("tokens", "sequences"):
-                return y.view(*inputs.shape[:2], -1)
+                return y.reshape(*inputs.shape[:2], -1)
             # a model that gives one output an input says the same at every position
-            return y.view(*inputs.shape[:2], -1, y.shape[-1]).expand(*inputs.shape[:3], -1)
+            return y.reshape(*inputs.shape[:2], -1, y.shape[-1]).expand(*inputs.shape[:3], -1)
 
     def ops(self, observe: Observer | None = None) -> Ops:
         """The arithmetic of a training step."""
@@ -218,11 +223,14 @@ class Ensemble:
 
     def _one_step(self) -> None:
         inputs, targets = self.data.batch(*(rows.index_select(0, self._cursor)[0] for rows in self._block))
-        self.weights.refresh()
-        loss = self._loss(inputs, targets)  # [E]
-        # Members share no weights, so the gradient of the sum is every member's own gradient.
-        self.weights.backward(loss.sum())
-        self._update()
+        if self.fast is not None:
+            loss = self.fast(inputs, targets)
+        else:
+            self.weights.refresh()
+            loss = self._loss(inputs, targets)  # [E]
+            # Members share no weights, so the gradient of the sum is every member's own gradient.
+            self.weights.backward(loss.sum())
+            self._update()
         self._losses.index_copy_(0, self._cursor, loss.detach()[None])
         self._cursor += 1
 
@@ -260,6 +268,8 @@ class Ensemble:
     def _warm_up(self) -> None:
         """Two steps outside any graph, undone: libraries initialize and torch.compile compiles here."""
         self._fill(0)
+        if self.fast is not None:
+            self.fast.refresh()
         state = [*self.state().values(), self.optimizer.step, self._cursor]
         saved = [tensor.clone() for tensor in state]
         side = torch.cuda.Stream()

@@ -10,8 +10,8 @@ import torch
 from torch.autograd.function import once_differentiable
 
 __all__ = [
-    "attend", "attention", "cross_entropy", "pointwise", "relu_squared", "rms_norm", "rotate", "squared_error",
-    "swiglu",
+    "attend", "attention", "cross_entropy", "pointwise", "product", "relu_squared", "rms_norm", "rotate",
+    "squared_error", "swiglu",
 ]  # fmt: skip
 
 _EPS = 1e-6
@@ -188,7 +188,21 @@ def cross_entropy(
 
 def squared_error(h: torch.Tensor, w: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """(h w - targets)^2, summed over outputs, mean over examples, [E]; h [E, n, d], w [E, d, K], targets [E, n, K]."""
-    return (torch.bmm(h, w).float() - targets).square().sum(-1).mean(-1)
+    return (product(h, w).float() - targets).square().sum(-1).mean(-1)
+
+
+def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """a b of a [E, n, d] and b [E, d, k], such that a member's bits do not depend on its neighbours.
+
+    A library takes another routine, with another order of sums, for one product of a matrix by a vector than
+    for a batch of them: in the product itself or in one of its gradients. So no side is left at 1.
+    """
+    n, d, k = *a.shape[1:], b.shape[2]
+    if min(n, d, k) > 1:
+        return torch.bmm(a, b)
+    pad = torch.nn.functional.pad
+    a, b = pad(a, (0, int(d == 1), 0, int(n == 1))), pad(b, (0, int(k == 1), 0, int(d == 1)))
+    return torch.bmm(a, b)[:, :n, :k]
 
 
 def attention(

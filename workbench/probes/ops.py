@@ -88,14 +88,14 @@ class Ops:
         if self.rounding is not None:
             x, w = self.rounding(x, "activations"), self.rounding(w, "weights")
         flat = x.flatten(1, -2)
-        y = torch.bmm(flat, w)
+        y = plain.product(flat, w)
         if self.rounding is not None:
             y = self.rounding(y, "gradients")
         if multiplier != 1.0:
             y = y * multiplier
         if bias is not None:
             y = y + self.weight(bias)[:, None].to(y.dtype)
-        return y.view(*x.shape[:-1], w.shape[-1])
+        return y.reshape(*x.shape[:-1], w.shape[-1])
 
     def embed(self, ids: torch.Tensor, name: str) -> torch.Tensor:
         """Rows of the table [E, V, d] for ids [E, ...] (int64): [E, ..., d]."""

@@ -228,6 +228,7 @@ class _Training:
         exact = "highest" if self.backend.matmul == "high" else self.backend.matmul
         with numerics(exact):
             metrics = {name: values.tolist() for name, values in self.ensemble.evaluate().items()}
+            self.ensemble.weights.refresh()
             for measure in self.measures:
                 metrics |= {name: values.tolist() for name, values in measure(self.ensemble).items()}
         for index, probe in enumerate(self.probes):

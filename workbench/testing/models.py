@@ -81,11 +81,11 @@ class ModelContract:
         yield
         torch.set_num_threads(threads)
 
-    def probe(self, case: tuple[str, Mapping[str, Any]], **changes: Any) -> Probe:
-        """A short run of the case, in batches of five inputs, which fill no vector of a processor."""
+    def probe(self, case: tuple[str, Mapping[str, Any]], batch: int = 5, **changes: Any) -> Probe:
+        """A short run of the case; five inputs fill no vector of a processor."""
         task, settings = case
         probe = Probe(task=task, model=self.model, **self._of_task(task), **settings, **_ANY_CONTEXT)
-        return probe.replace(**_run(probe, 5, 12), lr=0.01, warmup=0.0, **changes)
+        return probe.replace(**_run(probe, batch, 12), lr=0.01, warmup=0.0, **changes)
 
     def members(self, case, **changes) -> list[Probe]:
         """Four probes of one shape."""
@@ -153,12 +153,13 @@ class ModelContract:
             assert grad.any()
             assert float((grad * direction).sum()) == pytest.approx(float(up - down) / 2e-6, rel=1e-5, abs=1e-7), name
 
+    @pytest.mark.parametrize("batch", [1, 67])
     @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-    def test_a_stack_is_its_members_bit_for_bit(self, case, precision):
-        probes = self.members(case, precision=precision)
+    def test_a_stack_is_its_members_bit_for_bit(self, case, precision, batch):
+        probes = self.members(case, precision=precision, batch=batch)
         stacked, grads = _loss_and_gradients(probes)
         assert all(g.isfinite().all() for g in grads)
-        for order in ((2, 0, 3, 1), (0,), (1,), (2,), (3,)):
+        for order in ((2, 0, 3, 1), (0,), (3,)):
             loss, others = _loss_and_gradients([probes[i] for i in order])
             for place, member in enumerate(order):
                 assert torch.equal(loss[place], stacked[member])
@@ -193,9 +194,9 @@ class ModelContract:
 
     def test_it_learns(self, case):
         probe = self.probe(case).replace(schedule="constant")
-        stack = _stack([probe.replace(**_run(probe, 16, 150))])
+        stack = _stack([probe.replace(**_run(probe, 16, 80))])
         before = stack.evaluate()["loss"]
-        stack.advance(150)
+        stack.advance(80)
         assert float(stack.evaluate()["loss"]) < 0.98 * float(before)
 
     def test_bf16_is_close_to_fp32(self, case):

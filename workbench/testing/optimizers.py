@@ -114,7 +114,7 @@ class OptimizerContract:
     settings: ClassVar[Mapping[str, Any]] = {"lr": 0.01, "weight_decay": 0.3}
     tolerance: ClassVar[float] = 2e-6
     members: ClassVar[Sequence[Mapping[str, Any]]] = ({}, {}, {}, {})
-    good_lr: ClassVar[float] = 0.01
+    good_lr: ClassVar[float] = 0.03
 
     def reference(self, probe: Probe, weights: Weights) -> Step:
         """A function that takes gradients by name and updates `weights` (float64) in place, once a call."""
@@ -154,13 +154,19 @@ class OptimizerContract:
         problem.advance(_STEPS)
         moved = 0.0
         for name, w in problem.weights.master.items():
-            torch.testing.assert_close(w[0].double(), weights[name], rtol=0, atol=self.tolerance, msg=lambda m: name + m)
+            torch.testing.assert_close(
+                w[0].double(), weights[name], rtol=0, atol=self.tolerance, msg=lambda m: name + m
+            )
             moved = max(moved, float((w[0] - problem.start[name]).abs().max()))
         assert moved > 100 * self.tolerance
 
     @pytest.mark.parametrize("precision", ["fp32", "bf16"])
     def test_a_member_of_a_stack_is_the_solo_run_bit_for_bit(self, precision):
-        members = [probe.replace(precision=precision) for probe in self.stacked()]
+        members = self.stacked()
+        if precision == "bf16":
+            # in much smaller shapes torch's bfloat16 products on a CPU depend on how many are batched
+            shape = {"vocab": 32, "width": 16, "heads": 2, "context": 16, "batch_tokens": 256, "tokens": 256 * 10}
+            members = [probe.replace(precision="bf16", **shape) for probe in members]
         order = (2, 0, 3, 1)
         whole, permuted = train(members, "cpu"), train([members[i] for i in order], "cpu")
         for place, index in enumerate(order):

@@ -47,6 +47,8 @@ class TaskContract:
         trivial: loss that any model reaches without looking at its input, in the task's loss; the training
             under `learns` must end below it.
         precision: allowed distance of evaluated from known losses.
+        apart: changes under which two inputs are never equal by chance, for the comparison of training with
+            evaluation.
     """
 
     probe: ClassVar[Probe]
@@ -55,6 +57,7 @@ class TaskContract:
     learns: ClassVar[Mapping[str, Any]]
     trivial: ClassVar[float]
     precision: ClassVar[float] = 2e-6
+    apart: ClassVar[Mapping[str, Any]] = {}
 
     def optimal(self, data: Data, probes: Sequence[Probe]) -> tuple[Predict, list[float]] | None:
         """The best possible predictor and the loss that theory gives it for each member; None if unknown."""
@@ -154,7 +157,7 @@ class TaskContract:
         assert not (torch.equal(x[0], x[1]) and torch.equal(y[0], y[1]))
 
     def test_evaluation_shows_nothing_that_is_trained_on(self) -> None:
-        data = self.build(self.stack)
+        data = self.build([probe.replace(**self.apart) for probe in self.stack])
         heldout = self.heldout(data)
         assert heldout
         for step in range(20):

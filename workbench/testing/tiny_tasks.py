@@ -56,7 +56,7 @@ class TinyVectors(_Tiny):
 class TinySignals(_Tiny):
     """Which of two ends of a signal is higher."""
 
-    name, given, answers = "tiny_signals", Inputs("signals", 2, 9), 2
+    name, given, answers = "tiny_signals", Inputs("signals", 1, 9), 2
 
     def targets(self, x):
         return (x[..., :1, 0] > x[..., -1:, 0]).long()

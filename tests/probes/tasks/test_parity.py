@@ -17,8 +17,8 @@ class TestParity(ExamplesContract):
     probe = Probe(task="parity", bits=40, relevant=3, subtasks=5, test_size=100, **MLP)
     members = ({}, {"seed": 1, "zipf": 1.0}, {"task_seed": 1, "label_noise": 0.2}, {"seed": 2, "lr": 0.1})
     refused = (({"relevant": 41}, "more than bits"), ({"zipf": -1.0}, "zipf"), ({"coding": "gray"}, "coding"))
-    learns = {"bits": 16, "relevant": 2, "subtasks": 1, "width": 64, "tokens": 64 * 1200, "batch_tokens": 64}
-    trivial = 0.05
+    learns = {"bits": 10, "relevant": 2, "subtasks": 1, "width": 64, "tokens": 64 * 200, "batch_tokens": 64, "lr": 0.02}
+    trivial = 0.1
 
     def optimal(self, data, probes):
         def predict(x):
@@ -29,6 +29,7 @@ class TestParity(ExamplesContract):
 
 class TestFiniteParity(TestParity):
     probe = TestParity.probe.replace(train_size=100, coding="binary", subtasks=1)
+    learns = {**TestParity.learns, "train_size": 600}
 
 
 def by_hand(task, x):
@@ -93,8 +94,8 @@ def test_skills_not_learned_cost_log_2_each():
 
 def test_common_skills_are_learned_first():
     probe = Probe(
-        task="parity", bits=12, relevant=2, subtasks=8, zipf=1.0, model="mlp", width=128,
-        batch_tokens=256, tokens=256 * 800, evals=8, eval_spacing="linear", lr=0.003,
+        task="parity", bits=10, relevant=2, subtasks=8, zipf=1.0, model="mlp", width=64,
+        batch_tokens=128, tokens=128 * 500, evals=1, lr=0.01,
     )  # fmt: skip
     (result,) = train([probe], "cpu")
     last = result.records[-1]

@@ -18,9 +18,9 @@ BLOCKS: dict[str, dict[int, tuple[int, ...]]] = {
     "branch_attention": {0: (4, 1)},  # by context
     "branch_attention_backward": {0: (4, 1), 128: (8, 1)},  # by context
     "head": {0: (64, 4, 1)},  # by width: tokens
-    "linear": {0: (128, 128, 64, 2, 4, 3), 512: (128, 256, 64, 2, 8, 3)},  # by inputs: tokens, outputs, inputs, tiles
-    "linear_row": {0: (128, 64, 64, 2, 4, 3), 128: (64, 128, 64, 2, 4, 3), 256: (128, 256, 64, 2, 8, 4)},
-    "weight_gradient": {0: (64, 64, 64, 1, 4, 4), 128: (64, 128, 128, 1, 8, 4), 256: (64, 128, 256, 1, 8, 3)},
+    "linear": {0: (128, 128, 64, 4, 3), 256: (128, 128, 64, 8, 3), 512: (128, 256, 64, 8, 3)},  # by inputs
+    "linear_row": {0: (128, 64, 64, 4, 3), 128: (64, 128, 64, 4, 3), 256: (128, 256, 64, 8, 4)},  # by outputs
+    "weight_gradient": {0: (64, 64, 64, 4, 4), 128: (64, 128, 128, 4, 4), 256: (64, 128, 256, 8, 3)},  # by inputs
     "mlp": {0: (128, 64, 4, 3), 128: (128, 64, 8, 3)},  # by width: tokens, hidden units
     "mlp_input": {0: (64, 64, 4, 3), 128: (64, 64, 4, 2)},
     "mlp_weight": {0: (64, 64, 4, 3), 128: (64, 64, 4, 2)},

@@ -9,7 +9,6 @@ from __future__ import annotations
 import torch
 import triton
 import triton.language as tl
-from triton.tools.tensor_descriptor import TensorDescriptor
 
 from workbench.probes.kernels.launch import EPS, block_of, blocks
 
@@ -28,9 +27,9 @@ _PLAIN, _RELU, _RELU_BACKWARD, _ADD, _ADD_NORM, _NORM_BACKWARD = range(6)
 
 @triton.jit
 def _linear(
-    a, w, a_tiles, w_tiles, out, side, scale, low, stride, M, eps,
+    a, w, out, side, scale, low, stride, M, eps,
     N: tl.constexpr, K: tl.constexpr, TRANSPOSED: tl.constexpr, MODE: tl.constexpr, LOW: tl.constexpr,
-    TILES: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
+    BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
     member = tl.program_id(1).to(tl.int64)
     row = tl.program_id(0) // (N // BN) * BM + tl.arange(0, BM)
@@ -39,21 +38,12 @@ def _linear(
     left = a + member * M * K + row[:, None] * K + span[None, :]
     w += member * stride
     total = tl.zeros([BM, BN], tl.float32)
-    first_row = tl.program_id(1) * M + tl.program_id(0) // (N // BN) * BM
-    first_col = tl.program_id(0) % (N // BN) * BN
     for start in range(0, K, BK):
-        one = a_tiles.load([first_row, start]) if TILES >= 1 else tl.load(left + start)
-        if TILES == 2:
-            if TRANSPOSED:
-                right = tl.trans(w_tiles.load([tl.program_id(1), first_col, start]).reshape(BN, BK))
-            else:
-                right = w_tiles.load([tl.program_id(1), start, first_col]).reshape(BK, BN)
+        if TRANSPOSED:
+            right = tl.trans(tl.load(w + col[:, None] * K + (start + span)[None, :]))
         else:
-            if TRANSPOSED:
-                right = tl.trans(tl.load(w + col[:, None] * K + (start + span)[None, :]))
-            else:
-                right = tl.load(w + (start + span)[:, None] * N + col[None, :])
-        total = tl.dot(one, right, total)
+            right = tl.load(w + (start + span)[:, None] * N + col[None, :])
+        total = tl.dot(tl.load(left + start), right, total)
     at = (member * M + row[:, None]) * N + col[None, :]
     if MODE == 1:
         total = tl.maximum(total, 0.0)
@@ -77,36 +67,21 @@ def _linear(
 
 @triton.jit
 def _weight_gradient(
-    a, g, a_tiles, g_tiles, out, stride, factor, M,
-    K: tl.constexpr, N: tl.constexpr, TILES: tl.constexpr, BM: tl.constexpr, BK: tl.constexpr, BN: tl.constexpr,
+    a, g, out, stride, factor, M,
+    K: tl.constexpr, N: tl.constexpr, BM: tl.constexpr, BK: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
     member = tl.program_id(1).to(tl.int64)
     row = tl.program_id(0) // (N // BN) * BK + tl.arange(0, BK)
     col = tl.program_id(0) % (N // BN) * BN + tl.arange(0, BN)
     span = tl.arange(0, BM)
+    left = a + member * M * K + span[:, None] * K + row[None, :]
+    right = g + member * M * N + span[:, None] * N + col[None, :]
     total = tl.zeros([BK, BN], tl.float32)
-    if TILES:
-        first = tl.program_id(1) * M
-        k, n = tl.program_id(0) // (N // BN) * BK, tl.program_id(0) % (N // BN) * BN
-        for start in range(0, M, BM):
-            total = tl.dot(tl.trans(a_tiles.load([first + start, k])), g_tiles.load([first + start, n]), total)
-    else:
-        left = a + member * M * K + span[:, None] * K + row[None, :]
-        right = g + member * M * N + span[:, None] * N + col[None, :]
-        for _ in range(0, M, BM):
-            total = tl.dot(tl.trans(tl.load(left)), tl.load(right), total)
-            left += BM * K
-            right += BM * N
+    for _ in range(0, M, BM):
+        total = tl.dot(tl.trans(tl.load(left)), tl.load(right), total)
+        left += BM * K
+        right += BM * N
     tl.store(out + member * stride + row[:, None] * N + col[None, :], total * factor)
-
-
-def _tiles(a: torch.Tensor, rows: int, cols: int) -> TensorDescriptor:
-    """For the bulk copy engine: the rows of all members, [E n, K]."""
-    return TensorDescriptor(a, [a.shape[0] * a.shape[1], a.shape[2]], [a.shape[2], 1], [rows, cols])
-
-
-def _stacked_tiles(w: torch.Tensor, rows: int, cols: int) -> TensorDescriptor:
-    return TensorDescriptor(w, list(w.shape), [w.stride(0), w.shape[2], 1], [1, rows, cols])
 
 
 def _launch(a, w, transposed, mode, out=None, side=None, scale=None, low=None) -> torch.Tensor:
@@ -114,12 +89,11 @@ def _launch(a, w, transposed, mode, out=None, side=None, scale=None, low=None) -
     n = w.shape[1] if transposed else w.shape[2]
     out = torch.empty(e, m, n, dtype=a.dtype, device=a.device) if out is None else out
     row = mode in (_ADD_NORM, _NORM_BACKWARD)
-    bm, bn, bk, tiles, warps, stages = blocks("linear_row" if row else "linear", n if row else k)
+    bm, bn, bk, warps, stages = blocks("linear_row" if row else "linear", n if row else k)
     bm, bn, bk = block_of(m, bm), n if row else block_of(n, bn), block_of(k, bk)
     _linear[(m // bm * (n // bn), e)](
-        a, w, _tiles(a, bm, bk), _stacked_tiles(w, *((bn, bk) if transposed else (bk, bn))),
-        out, out if side is None else side, out if scale is None else scale, out if low is None else low,
-        w.stride(0), m, EPS, n, k, transposed, mode, low is not None, tiles, bm, bn, bk,
+        a, w, out, out if side is None else side, out if scale is None else scale, out if low is None else low,
+        w.stride(0), m, EPS, n, k, transposed, mode, low is not None, bm, bn, bk,
         num_warps=warps, num_stages=stages,
     )  # fmt: skip
     return out
@@ -176,9 +150,8 @@ def linear_weight_gradient(inputs: torch.Tensor, grad: torch.Tensor, out: torch.
     """out = inputs^T grad times `factor`: [E, n, K] and [E, n, N] to a float32 view [E, K, N] of the flat gradient."""
     e, m, k = inputs.shape
     n = grad.shape[2]
-    bm, bk, bn, tiles, warps, stages = blocks("weight_gradient", k)
+    bm, bk, bn, warps, stages = blocks("weight_gradient", k)
     bm, bk, bn = block_of(m, bm), block_of(k, bk), block_of(n, bn)
     _weight_gradient[(k // bk * (n // bn), e)](
-        inputs, grad, _tiles(inputs, bm, bk), _tiles(grad, bm, bn), out, out.stride(0), factor, m, k, n, tiles,
-        bm, bk, bn, num_warps=warps, num_stages=stages,
+        inputs, grad, out, out.stride(0), factor, m, k, n, bm, bk, bn, num_warps=warps, num_stages=stages,
     )  # fmt: skip

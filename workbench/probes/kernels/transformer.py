@@ -61,16 +61,23 @@ def supports(width: int, heads: int, context: int, batch: int, vocab: int) -> bo
     return even and width // heads in (16, 32, 64, 128) and context <= 4096 and vocab <= 8192
 
 
-def choose_plan(width: int, context: int, vocab: int) -> Plan:
-    """The fastest plan of a shape whose bits do not depend on the number of members, as measured on an H200."""
+def choose_plan(width: int, context: int, vocab: int, exact: bool = True) -> Plan:
+    """The fastest plan of a shape, as measured on an H200.
+
+    Args:
+        width, context, vocab: the shape.
+        exact: a member's bits must not depend on the number of members. Without it the vendor's library sees
+            whole stacks at widths from 256 on: 5 % faster in stacks of 16, and up to twice as fast alone.
+    """
     narrow = width in (16, 32, 64)
     whole = width in (16, 32, 64, 128)
+    rows = width in (16, 32, 64, 128, 256)
     return Plan(
         attention="branch" if narrow and context in (16, 32, 64, 128) else "parts",
         mlp="branch" if whole else "epilogue",
         head="branch" if whole and vocab <= 256 else "parts",
-        products="own" if width <= 256 else "each",
-        rows=width in (16, 32, 64, 128, 256),
+        products="own" if whole or (rows and exact) else "each" if exact else "stack",
+        rows=whole or (rows and exact),
     )
 
 

@@ -90,6 +90,11 @@ class Transformer(Model):
         return "embedding" if self.tied else None
 
     @property
+    def score_scale(self) -> float | None:
+        """What attention scores are multiplied by; None for 1 / sqrt(width of a head)."""
+        return None if self.attention_scale == "sqrt" else math.sqrt(self.base_head) * self.heads / self.width
+
+    @property
     def mlp_hidden(self) -> int:
         """Hidden units of one MLP."""
         full = self.mlp_ratio * self.width
@@ -154,10 +159,9 @@ class Transformer(Model):
         return stream + ops.weight("positions")[:, None, : x.shape[2]]
 
     def _mix(self, ops: Ops, qkv: torch.Tensor, layer: int) -> torch.Tensor:
-        linear = math.sqrt(self.base_head) * self.heads / self.width
         return ops.attention(
             qkv, self.heads, causal=self.causal, rotary=self.positions == "rotary",
-            scale=None if self.attention_scale == "sqrt" else linear,
+            scale=self.score_scale,
             norm=self.norm if self.qk_norm else "none",
             gain=f"{layer}.qk_gain" if self.qk_norm and self.gains else None, name=f"{layer}.scores",
         )  # fmt: skip

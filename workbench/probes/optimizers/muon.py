@@ -30,7 +30,7 @@ class Muon(Optimizer):
     follows `muon_scale`: ``original`` multiplies by sqrt(max(1, outputs / inputs)); ``match_rms`` by
     0.2 sqrt(max(outputs, inputs)), which gives entries of AdamW's size (Liu et al. 2025, arXiv 2502.16982).
     Embeddings, head and vectors are trained by AdamW with `other_rate` times the learning rate. Decoupled
-    weight decay. The iterations are in bfloat16 under ``precision="bf16"``, else in float32.
+    weight decay. On CUDA the iterations are in bfloat16 under ``precision="bf16"``, else in float32.
     """
 
     name: ClassVar[str] = "muon"
@@ -70,7 +70,8 @@ class _MuonRule(Rule):
         probe, weights = context.probes[0], context.weights
         described = probe.model_settings.weights(probe.task_settings)
         hidden = {name: w.shape for name, w in described.items() if w.role == "hidden" and len(w.shape) > 1}
-        self.dtype = torch.bfloat16 if probe.precision == "bf16" else torch.float32
+        low = probe.precision == "bf16" and context.device.type == "cuda"
+        self.dtype = torch.bfloat16 if low else torch.float32
         #: Matrices of one shape, up to transposition, are iterated in one batch.
         self.groups: dict[tuple[int, int], list[str]] = {}
         for name, shape in hidden.items():

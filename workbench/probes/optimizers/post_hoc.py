@@ -89,9 +89,7 @@ class PostHoc:
         self.slots["snapshots"].index_copy_(1, place, averages[:, None])
 
 
-def reconstruction(
-    gammas: Sequence[float], points: Sequence[int], gamma: float, step: int
-) -> tuple[np.ndarray, float]:
+def reconstruction(gammas: Sequence[float], points: Sequence[int], gamma: float, step: int) -> tuple[np.ndarray, float]:
     """How to mix stored averages into the average of `gamma` at `step`.
 
     Args:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from workbench.probes.spec import Probe
 
 __all__ = [
-    "ExampleData", "label_noise", "orthonormal", "parameters_of", "row_means", "stratum_means",
+    "ExampleData", "label_noise", "orthonormal", "parameters_of", "products", "row_means", "stratum_means",
     "target_noise", "task_seed", "test_size",
     "train_size",
 ]  # fmt: skip
@@ -270,6 +270,17 @@ def row_means(values: torch.Tensor, sizes: Sequence[int] | None = None) -> torch
 def stratum_means(values: torch.Tensor, strata: int) -> torch.Tensor:
     """Means [E, strata] of values [E, n], where example i belongs to stratum i % strata; row by row as `row_means`."""
     return torch.stack([row.view(-1, strata).mean(0) for row in values])
+
+
+def products(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+    """x w for x [M, n, d] and w [M, d, K] in float64, untouched by settings that round matrix products: [M, n, K].
+
+    A product with one column is taken with a second one of zeros: for a single column a CPU chooses another
+    algorithm when M is 1, and a member's data would depend on how many are stacked.
+    """
+    k = w.shape[-1]
+    w = w.double() if k > 1 else torch.nn.functional.pad(w.double(), (0, 1))
+    return torch.bmm(x.double(), w)[..., :k]
 
 
 def parameters_of(arrays: Sequence[np.ndarray], device: torch.device, dtype: torch.dtype) -> torch.Tensor:

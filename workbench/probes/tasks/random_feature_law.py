@@ -15,6 +15,7 @@ from workbench.probes.tasks.draws import normal_rows
 from workbench.probes.tasks.examples import (
     ExampleData,
     parameters_of,
+    products,
     row_means,
     target_noise,
     task_seed,
@@ -128,7 +129,7 @@ class RandomFeatureData(ExampleData):
 
     def make(self, raw: tuple[torch.Tensor, ...], members: slice) -> tuple[torch.Tensor, torch.Tensor]:
         x = raw[0] * self.scale[members][:, None]
-        return x, torch.bmm(x.double(), self.target[members][..., None]).float()
+        return x, products(x, self.target[members][..., None]).float()
 
     def evaluate(self, predict: Predict) -> dict[str, torch.Tensor]:
         """``loss``: the exact population risk of a linear model, found from its outputs on 0 and on unit vectors.
@@ -148,7 +149,7 @@ class RandomFeatureData(ExampleData):
         risk = risk + constant[:, 0].square().cpu()
         x = self.test_inputs[:, : self.chunk]
         told = predict(x)[..., 0].double()
-        linear = torch.bmm(x.double().expand(len(w), -1, -1), w[..., None])[..., 0] + constant
+        linear = products(x.expand(len(w), -1, -1), w[..., None])[..., 0] + constant
         size = row_means(w.square() * self.spectrum) * self.task.dimension + constant[:, 0].square().cpu()
         exact = row_means((told - linear).square()) <= _LINEAR**2 * size
         return {

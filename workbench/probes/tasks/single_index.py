@@ -17,6 +17,7 @@ from workbench.probes.tasks.examples import (
     ExampleData,
     orthonormal,
     parameters_of,
+    products,
     row_means,
     target_noise,
     task_seed,
@@ -126,7 +127,7 @@ class SingleIndexData(ExampleData):
         return (normal_rows(keys[:, None], numbers, self.task.dimension),)
 
     def make(self, raw: tuple[torch.Tensor, ...], members: slice) -> tuple[torch.Tensor, torch.Tensor]:
-        z = torch.bmm(raw[0].double(), self.theta[members])  # [M, n, r]
+        z = products(raw[0], self.theta[members])  # [M, n, r]
         c = self.coefficients[members]
         before, now = torch.ones_like(z), z
         y = c[:, :1, None] * z
@@ -152,7 +153,7 @@ class SingleIndexData(ExampleData):
             up, down = predict(moved)[..., 0].double().split(d, 1)
             slope = up - down  # [E, d]
             whole.append(row_means(slope.square()))
-            inside = torch.bmm(slope[:, None], self.theta)[:, 0]  # [E, r]
+            inside = products(slope[:, None], self.theta)[:, 0]  # [E, r]
             along.append(row_means(inside.square()) * (inside.shape[1] / d))
         whole, along = (torch.stack(one).sum(0) for one in (whole, along))
         return (along / whole.clamp_min(1e-300)).clamp_max(1.0).sqrt()

@@ -18,6 +18,7 @@ from workbench.probes.tasks.draws import uniform_rows
 from workbench.probes.tasks.examples import (
     ExampleData,
     parameters_of,
+    products,
     target_noise,
     task_seed,
     test_size,
@@ -92,12 +93,12 @@ class TeacherData(ExampleData):
         return (2 * uniform_rows(keys[:, None], numbers, self.task.dimension) - 1,)
 
     def make(self, raw: tuple[torch.Tensor, ...], members: slice) -> tuple[torch.Tensor, torch.Tensor]:
-        h = raw[0].double()
+        h = raw[0]
         *hidden, (w, b) = self.layers
         for weight, bias in hidden:
-            h = torch.baddbmm(bias[members], h, weight[members])
+            h = products(h, weight[members]) + bias[members]
             h = h.relu() if self.task.teacher_activation == "relu" else h.tanh()
-        return raw[0], torch.baddbmm(b[members], h, w[members]).float()
+        return raw[0], (products(h, w[members]) + b[members]).float()
 
 
 def teacher_weights(task: TeacherStudent) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
