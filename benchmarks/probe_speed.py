@@ -184,7 +184,7 @@ def language(shape: Shape, steps: int) -> tuple[torch.Tensor, float]:
         inputs.append(x[0])
         targets.append(y[0].view(x[0].shape))
     joined = torch.cat([torch.stack(inputs), torch.stack(targets)[..., -1:]], -1)
-    return joined, float(getattr(data, "entropy", math.nan))
+    return joined, float(data.languages[0].entropy)
 
 
 def line(row: dict) -> str:

@@ -94,7 +94,7 @@ def horizon(probe: Probe, share: float) -> int:
 
 def final(probe: Probe, lr: float, level: int, seed: int) -> Probe:
     """The run at horizon `level` (0 the longest, each next one half as long)."""
-    warm = max(10, round(WARMUP_SHARE * horizon(probe, 1) / probe.batch_tokens))
+    warm = max(5, round(WARMUP_SHARE * horizon(probe, 1) / probe.batch_tokens))
     tokens = horizon(probe, 0.5**level)
     return probe.replace(
         tokens=tokens, lr=lr, seed=seed, schedule="wsd", warmup=warm * probe.batch_tokens / tokens, decay=0.2,
@@ -163,7 +163,7 @@ class Worker:
         from workbench.probes.backend import select_device
 
         self.device = str(select_device(self.options.device))
-        todo = sorted(jobs(self.options.languages, self.options.sizes), key=lambda job: -job.work)
+        todo = sorted(jobs(self.options.languages, self.options.sizes), key=lambda job: (job.size == 9, -job.work))
         while not self.out_of_time():
             known = self.done.runs()
             open_jobs = [job for job in todo if not (self.options.out / f"{job.name}.done").exists()]

@@ -22,7 +22,6 @@ import pandas as pd
 from tests.launch.conftest import eventually, kill, processes
 from tests.launch.test_local import complete, kernel
 from workbench.launch.local import LocalQueue
-from workbench.launch.locks import held
 from workbench.launch.process import Identity, birth, boot
 from workbench.launch.worker import run
 from workbench.probes import Probe, Sweep
@@ -119,7 +118,7 @@ def training(queue: LocalQueue, probes) -> set[int]:
     found = set()
     for probe in probes:
         status = RunFolder(queue.root / probe.id).status
-        if status.get("state") == "running" and held(queue.root / probe.id / ".lock"):
+        if status.get("state") == "running" and birth(status["pid"]) is not None:  # else who said so is dead
             found.add(status["pid"])
     return found
 
@@ -155,7 +154,7 @@ def test_kills_of_workers_with_a_stand_in_trainer(queue, fake):
     complete(q.root, sweep)  # against the recurrence itself
     assert hit.total() == STAND_IN_KILLS
     assert all(hit[role] >= 5 for role in ("supervisor", "trainer", "submitter")), hit
-    assert hit["trainer in training"] >= 20, hit
+    assert hit["trainer in training"] >= 15, hit
     print(dict(hit), f"{len(sweep)} probes")
 
 

@@ -69,8 +69,9 @@ def test_a_transformer_blows_up_with_width_under_the_standard_parametrization_on
 
 
 def test_features_of_a_transformer_freeze_in_the_ntk_limit():
-    probe = TRANSFORMER.replace(parametrization="ntk", optimizer="sgd", head_init="normal", lr=0.1)
-    measured = exponents(probe, [32, 64, 128], step=1)
+    batch = {"vocab": 64, "context": 16, "batch_tokens": 512, "tokens": 512}
+    probe = TRANSFORMER.replace(parametrization="ntk", optimizer="sgd", head_init="normal", lr=0.1, **batch)
+    measured = exponents(probe, [32, 64, 128, 256], step=1)
     for name in ("0.attention", "0.mlp", "1.attention", "1.mlp"):
         assert measured[name] == pytest.approx(-0.5, abs=0.15)
 

@@ -175,6 +175,13 @@ def test_it_resumes_to_the_same_bits(tmp_path):
     assert torch.equal(again.weights, whole.weights)
 
 
+def test_e1m2_is_int4_with_another_scale():
+    """Both are fifteen evenly spaced values."""
+    base = TINY.replace(precision="e1m2")
+    floats, integers = (train([probe], "cpu")[0] for probe in (base, base.replace(precision="int4")))
+    assert torch.equal(floats.weights, integers.weights)
+
+
 def test_fewer_bits_learn_worse():
     base = Probe(vocab=32, width=16, context=16, batch_tokens=512, tokens=512 * 150, lr=0.02, evals=1)
     loss = {}

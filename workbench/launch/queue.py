@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from workbench.late import late
 from workbench.probes.spec import Probe
 from workbench.probes.sweep import Sweep
 from workbench.runs.table import RunTable
@@ -77,3 +78,6 @@ class Job(ABC):
     @abstractmethod
     def runs(self) -> RunTable:
         """What there is so far, as a `RunTable`."""
+
+    panel = late("workbench.panels.job:panel", "A panel that watches the job: progress, curves, table, cancel, resume.")
+    _repr_mimebundle_ = late("workbench.panels.job:mimebundle", "The panel in a notebook, the table as text elsewhere.")

@@ -84,10 +84,10 @@ class FastStep:
         from workbench.probes.kernels.adamw import adamw_
 
         loss = self.model.loss_and_gradient(inputs, targets)
-        slots = self.optimizer.rule.slots
+        weights, slots = self.weights, self.optimizer.rule.slots
         adamw_(
-            self.weights.data, self.weights.grad, slots["m"], slots["v"], self.weights.low, self.optimizer.step,
-            self.step_size, self.eps, self.keep, self.gain1, self.gain2, self.clip, self.optimizer.lr_scale, self.factor,
+            weights.data, weights.grad, slots["m"], slots["v"], weights.low, self.optimizer.step, self.step_size,
+            self.eps, self.keep, self.gain1, self.gain2, self.clip, self.optimizer.lr_scale, self.factor,
         )  # fmt: skip
         self.optimizer.step += 1
         return loss

@@ -48,7 +48,6 @@ class Ops:
         rounding: simulated format of matrix-product inputs, ``rounding(tensor, role) -> tensor`` with role
             ``weights``, ``activations`` or ``gradients`` (of the product's output); None for none.
         observe: called with every tensor a model names; None for none.
-        attention_factor: multiplier of attention scores (`parametrization.attention_factor`).
         training: whether this is a training step (losses of a model's own count, see `add_loss`).
 
     Attributes:
@@ -59,11 +58,10 @@ class Ops:
     def __init__(
         self, weights: Mapping[str, torch.Tensor], multipliers: Mapping[str, float], dtype: torch.dtype, *,
         fused_attention: bool = False, rounding: Callable[[torch.Tensor, str], torch.Tensor] | None = None,
-        observe: Observer | None = None, training: bool = False, attention_factor: float = 1.0,
+        observe: Observer | None = None, training: bool = False,
     ) -> None:  # fmt: skip
         self.weights, self.multipliers, self.dtype = weights, multipliers, dtype
         self.fused_attention, self.rounding, self.observe, self.training = fused_attention, rounding, observe, training
-        self.attention_factor = attention_factor
         self.members = len(next(iter(weights.values())))
         self.extra_loss: torch.Tensor | float = 0.0
 
@@ -165,14 +163,12 @@ class Ops:
             qkv: as `dtype`.
             heads: number of heads; d / heads numbers each.
             causal: position t sees positions up to t only.
-            scale: of the scores, beside `attention_factor`; 1 / sqrt(d / heads) unless given.
+            scale: of the scores; 1 / sqrt(d / heads) unless given.
             rotary: queries and keys turn with their position (`functional.rotate`).
             norm: of each query and key, before it turns: ``none``, ``rms`` or ``layer`` (QK-norm).
             gain: name of the gains [E, 2, d / heads] of that norm, for queries and keys.
             name: observers are shown the scores that count, [E, ..., pairs of positions], under this name.
         """
-        if self.attention_factor != 1.0:
-            scale = self.attention_factor * (math.sqrt(heads / (qkv.shape[-1] // 3)) if scale is None else scale)
         if not rotary and norm == "none":
             if self.observe is not None and name is not None:
                 s, t, d3 = qkv.shape

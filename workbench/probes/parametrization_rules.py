@@ -25,7 +25,8 @@ Attention is the model's: muP divides scores by the width of a head instead of b
 the model, which is the transformer's ``attention_scale="linear"``.
 
 Weight decay is the run's and not the weight's: decoupled decay shrinks all weights by the same
-``lr * weight_decay``, which is how muP keeps it independent of width. Adam's epsilon is not scaled either: a
+``lr * weight_decay``, which is how muP keeps it independent of width; decay that is coupled to the gradient (SGD)
+goes through the rate of the weight instead. Adam's epsilon is not scaled either: a
 parametrization that makes gradients small (a multiplier 1 / n) meets it earlier; lower `eps` where the
 measured gradients come near it (Everett et al. 2024, arXiv 2407.05872, discuss this).
 """

@@ -42,7 +42,7 @@ class ModelContract:
     Attributes:
         model: the model's name.
         cases: pairs (task, settings of the model) to go through. Tasks: ``bigram``, or one of ``tiny_vectors``,
-            ``tiny_signals``, ``tiny_sequences``, ``tiny_last`` (one scored position), ``tiny_sum`` (tokens, one
+            ``tiny_signals``, ``tiny_sequences``, ``tiny_last`` (one scored position), ``tiny_recall`` (tokens, one
             scored position). Odd widths are the hard ones.
         refused: names of tasks that the model cannot read.
         bf16_error: largest difference of a loss of order 1 between bf16 and fp32.
@@ -153,8 +153,7 @@ class ModelContract:
             assert grad.any()
             assert float((grad * direction).sum()) == pytest.approx(float(up - down) / 2e-6, rel=1e-5, abs=1e-7), name
 
-    @pytest.mark.parametrize("batch", [1, 67])
-    @pytest.mark.parametrize("precision", ["fp32", "bf16"])
+    @pytest.mark.parametrize(("precision", "batch"), [("fp32", 1), ("fp32", 67), ("bf16", 67)])
     def test_a_stack_is_its_members_bit_for_bit(self, case, precision, batch):
         probes = self.members(case, precision=precision, batch=batch)
         stacked, grads = _loss_and_gradients(probes)

@@ -20,9 +20,8 @@ class TestTransformer(ModelContract):
         ("bigram", {"width": 8, "heads": 2, "qk_norm": True, "gains": True, "positions": "none", "activation": "relu"}),
         ("bigram", {"width": 10, "depth": 2, "norm_position": "post", "gains": True, "head_init": "normal"}),
         ("bigram", {"width": 10, "tied": True, "positions": "rotary", "attention_scale": "linear"}),
-        ("bigram", {"width": 5, "depth": 0, "tied": True}),
         ("tiny_sequences", {"width": 6, "depth": 2, "heads": 3, "activation": "silu", "head_init": "normal"}),
-        ("tiny_sum", {"width": 12, "depth": 2, "norm_position": "post", "norm": "layer"}),
+        ("tiny_recall", {"width": 12, "depth": 2, "norm_position": "post", "norm": "layer"}),
     )
     refused = ("tiny_vectors", "tiny_signals")
 
@@ -34,7 +33,7 @@ class TestEncoder(ModelContract):
     model = "encoder"
     cases = (
         ("tiny_signals", {"width": 6, "heads": 2, "head_init": "normal"}),
-        ("tiny_sum", {"width": 12, "activation": "gelu", "gains": True, "norm": "layer"}),
+        ("tiny_recall", {"width": 12, "activation": "gelu", "gains": True, "norm": "layer"}),
         ("tiny_last", {"width": 8, "positions": "rotary", "activation": "swiglu", "head_init": "normal"}),
     )
     refused = ("bigram", "tiny_vectors", "tiny_sequences")
@@ -119,6 +118,12 @@ def test_the_encoder_sees_what_follows_and_the_decoder_does_not():
         model, ops = find_model(name)(width=16), Ops(weights, {}, torch.float32)
         same = torch.equal(model.hidden(ops, tokens)[:, :31], model.hidden(ops, changed)[:, :31])
         assert same is not sees
+
+
+def test_the_encoder_is_not_asked_what_it_can_see():
+    # the number asked for at position 2 k stands at position 2 k + 1
+    with pytest.raises(ValueError, match="later inputs may hold the answers"):
+        Probe(task="in_context_regression", model="encoder")
 
 
 def test_experts_are_shared_out():

@@ -120,7 +120,7 @@ class Convolution(nn.Module):
         self.head = linear(weights["head"])
 
     def forward(self, x):
-        x = x.transpose(1, 2)
+        x = x[:, None] if x.dim() == 2 else x.transpose(1, 2)
         if self.probe.grid:
             side = math.isqrt(x.shape[-1])
             x = x.unflatten(-1, (side, side))

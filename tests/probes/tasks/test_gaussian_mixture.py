@@ -12,7 +12,7 @@ from workbench.probes import Probe
 from workbench.probes.tasks.gaussian_mixture import GaussianMixture
 from workbench.probes.trainer import train
 
-SMALL = dict(model="mlp", width=16, batch_tokens=16, tokens=16 * 12, evals=2)
+SMALL = {"model": "mlp", "width": 16, "batch_tokens": 16, "tokens": 16 * 12, "evals": 2}
 
 
 class TestGaussianMixture(ExamplesContract):

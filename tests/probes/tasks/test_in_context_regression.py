@@ -23,7 +23,7 @@ class TestInContextRegression(TaskContract):
     members = ({}, {"seed": 1}, {"seed": 2, "noise": 0.5})
     refused = (({"noise": -1.0}, "noise"), ({"features": 0}, "features"), ({"examples": 0}, "examples"))
     # without a look at the examples the loss is 1 + noise^2
-    learns, trivial = {"tokens": 2**15, "batch_tokens": 64, "lr": 0.01, "width": 32, "depth": 2, "heads": 2,
+    learns, trivial = {"tokens": 2**13, "batch_tokens": 64, "lr": 0.01, "width": 32, "depth": 2, "heads": 2,
                        "features": 1}, 0.8  # fmt: skip
 
     def optimal(self, data, probes):

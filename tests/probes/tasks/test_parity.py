@@ -10,7 +10,7 @@ from tests.probes.tasks.examples_contract import ExamplesContract
 from workbench.probes import Probe
 from workbench.probes.trainer import train
 
-MLP = dict(model="mlp", width=16, batch_tokens=32, tokens=32 * 12, evals=2)
+MLP = {"model": "mlp", "width": 16, "batch_tokens": 32, "tokens": 32 * 12, "evals": 2}
 
 
 class TestParity(ExamplesContract):
@@ -93,11 +93,11 @@ def test_skills_not_learned_cost_log_2_each():
 
 
 def test_common_skills_are_learned_first():
-    probe = Probe(
+    base = Probe(
         task="parity", bits=10, relevant=2, subtasks=8, zipf=1.0, model="mlp", width=64,
-        batch_tokens=128, tokens=128 * 500, evals=1, lr=0.01,
+        batch_tokens=128, tokens=128 * 250, evals=5, eval_spacing="linear", lr=0.01,
     )  # fmt: skip
-    (result,) = train([probe], "cpu")
-    last = result.records[-1]
-    assert last["loss_1"] < 0.01
-    assert last["loss_1"] < last["loss_4"] < last["loss_8"]
+    results = train([base.replace(seed=seed, task_seed=seed) for seed in range(4)], "cpu")
+    # losses over the course of training, mean of four problems: earlier learned is lower
+    course = {k: np.mean([[r[f"loss_{k}"] for r in result.records] for result in results]) for k in (1, 2, 8)}
+    assert course[1] < course[2] < course[8]

@@ -1,6 +1,7 @@
 """Real text: whose text it is, what an epoch is, and that nothing held out is ever trained on."""
 
 import hashlib
+import json
 import math
 import sysconfig
 from pathlib import Path
@@ -10,7 +11,10 @@ import pytest
 import torch
 
 from workbench.probes import Probe
-from workbench.probes.tasks.corpus import corpora_folder, prepared, register, stdlib, write_corpus
+from workbench.probes.tasks import corpus as corpora
+from workbench.probes.tasks import prepare as preparing
+from workbench.probes.tasks.corpus import corpora_folder, prepared, register, stdlib
+from workbench.probes.tasks.prepare import prepare, write_corpus
 from workbench.probes.tasks.random import stream_key
 from workbench.probes.tasks.shuffle import shuffled
 from workbench.probes.trainer import train
@@ -183,3 +187,46 @@ def test_raw_token_files_are_read_too(made):
     np.load(made.parent / "tokens.npy").astype("<u2").tofile(raw)
     made.write_text(made.read_text().replace("tokens.npy", "tokens.bin"))
     assert len(prepared(register(made)).tokens) == 23_000
+
+
+@pytest.fixture
+def small_library(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKBENCH_CORPORA", str(tmp_path / "registry"))
+    whole = corpora._sources(Path(sysconfig.get_path("stdlib")))
+    monkeypatch.setattr(corpora, "_sources", lambda root: whole[::40])
+    corpora.stdlib.cache_clear()
+    yield
+    corpora.stdlib.cache_clear()
+
+
+def test_byte_pairs_of_the_library_are_learned_once_and_lose_nothing(small_library, monkeypatch):
+    plain, pairs = stdlib(), stdlib(300)
+    assert plain.sha256 == pairs.sha256
+    assert pairs.heldout_bytes == len(plain.tokens) - plain.heldout_from
+    merges = corpora.learn(bytes(plain.tokens[: plain.heldout_from]), 44)
+    assert merges.decode(pairs.tokens) == bytes(plain.tokens)
+    assert merges.decode(pairs.tokens[: pairs.heldout_from]) == bytes(plain.tokens[: plain.heldout_from])
+    monkeypatch.setattr(corpora, "learn", None)  # must not be needed again
+    corpora.stdlib.cache_clear()
+    assert np.array_equal(stdlib(300).tokens, pairs.tokens)
+
+
+def test_documents_are_prepared_by_groups(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKBENCH_CORPORA", str(tmp_path / "registry"))
+    monkeypatch.setattr(preparing._batches, "__defaults__", (2_000,))
+    documents = [(f"book {i // 3}", f"Page {i} of the book number {i // 3}.\n".encode() * 20) for i in range(90)]
+    path = prepare(documents, tmp_path / "books", 300, name="books", heldout=0.2, sample=10_000)
+    probe = TINY.replace(corpus="prepared", checksum=register(path), vocab=300)
+    data = probe.task_settings.build([probe], CPU)
+    kept = json.loads((path.parent / "byte_pairs.json").read_text())["merges"]
+    merges = corpora.BytePairs(tuple((a, b) for a, b in kept))
+    train_text = merges.decode(data.text.tokens[: data.text.heldout_from])
+    held_text = merges.decode(data.text.tokens[data.text.heldout_from :])
+    assert len(held_text) == data.text.heldout_bytes
+    assert train_text.count(b"\0") + held_text.count(b"\0") == 90
+    for group in range(30):
+        marks = [text.count(b"number %d.\n" % group) for text in (train_text, held_text)]
+        assert sorted(marks) == [0, 60]
+    assert train([probe], "cpu")[0].provenance["text"] == "books"
+    with pytest.raises(ValueError, match="heldout=0"):
+        prepare(documents, tmp_path / "none", 300, name="none", heldout=0.0)

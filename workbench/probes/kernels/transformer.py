@@ -130,11 +130,11 @@ class FusedTransformer:
 
     @torch.no_grad()
     def loss_and_gradient(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Mean cross-entropy [E] (nats) of target ids [E, B, T] after input ids [E, B, T].
+        """Mean cross-entropy [E] (nats) of target ids [E, B, T] or [E, B T] after input ids [E, B, T].
 
         Overwrites every view in `grad`. The ids may be slices of longer sequences, of any integer type.
         """
-        inputs, targets = even_ids(inputs), even_ids(targets)
+        inputs, targets = even_ids(inputs), even_ids(targets.view(inputs.shape))
         context = inputs.shape[-1]
         outer = (self.factor.get("embedding", 1.0), self.factor.get("positions", 1.0))
         x = embed(inputs, self.master["embedding"], self.master["positions"], self.residual, outer)

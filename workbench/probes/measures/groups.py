@@ -15,12 +15,10 @@ __all__ = ["group_loss"]
 
 
 def _groups(ensemble: Ensemble) -> dict[str, torch.Tensor]:
-    # A task's data may offer `groups(predict)`: losses by name of group, each [E] (float64, CPU), in the
+    # A task's data may offer `group_losses(predict)`: losses by name of group, each [E] (float64, CPU), in the
     # task's loss, with the promises of `Data.evaluate`.
-    groups = getattr(ensemble.data, "groups", None)
-    if not callable(groups):
-        return {}
-    return {f"loss.{name}": value for name, value in groups(ensemble.predict).items()}
+    losses = getattr(ensemble.data, "group_losses", None)
+    return {} if losses is None else {f"loss.{name}": value for name, value in losses(ensemble.predict).items()}
 
 
 group_loss = Measure(

@@ -61,11 +61,13 @@ def _grad_eps(ensemble: Ensemble) -> dict[str, torch.Tensor]:
     if not hasattr(probes[0], "eps"):
         return {}
     replica = Replica(ensemble)
-    grads = replica.weights.named(replica.gradient(replica.batch()))
+    grads = replica.named_gradient()
     eps = torch.tensor([probe.eps for probe in probes], dtype=torch.float64)
     layers = {f"grad_eps.{name}": row_rms(g.double()).cpu() / eps for name, g in grads.items()}
-    trained = {name: value for name, value in layers.items() if (value > 0).any()}
-    found = {"grad_eps": torch.stack(list((trained or layers).values())).amin(0), **layers}
+    # a weight behind a head that starts at zero has no gradient yet, which says nothing about epsilon
+    moving = torch.stack(list(layers.values()))
+    smallest = torch.where(moving > 0, moving, torch.inf).amin(0)
+    found = {"grad_eps": torch.where(smallest.isinf(), 0.0, smallest), **layers}
     v = rule.slots.get("v")
     if v is not None and v.shape == ensemble.weights.data.shape and ensemble.step:
         correction = 1 - np.array([probe.beta2 for probe in probes]) ** ensemble.step
@@ -94,8 +96,8 @@ softmax_collapse = Measure(
 )
 grad_eps = Measure(
     "grad_eps",
-    "Root mean square of the gradient in units of Adam's epsilon: grad_eps.<weight>, and grad_eps, the smallest that is "
-    "not zero for all; below_eps is the share of entries whose corrected sqrt(v) is below epsilon. Nothing for "
+    "Root mean square of the gradient in units of Adam's epsilon: grad_eps.<weight>, and grad_eps, the smallest that "
+    "is not zero; below_eps is the share of entries whose corrected sqrt(v) is below epsilon. Nothing for "
     "optimizers without epsilon.",
     _grad_eps,
 )

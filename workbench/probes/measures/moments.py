@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from workbench.probes import late_torch as torch
 from workbench.probes.measures.base import Measure
 from workbench.probes.measures.replica import Replica
-from workbench.probes.rows import row_mean
+from workbench.probes.rows import row_mean, row_sum
 
 if TYPE_CHECKING:
     from workbench.probes.ensemble import Ensemble
@@ -39,13 +39,12 @@ def _activations(ensemble: Ensemble) -> dict[str, torch.Tensor]:
 
 
 def _gradients(ensemble: Ensemble) -> dict[str, torch.Tensor]:
-    replica = Replica(ensemble)
-    return _columns("grad", replica.weights.named(replica.gradient(replica.batch())))
+    return _columns("grad", Replica(ensemble).named_gradient())
 
 
 def _norms(ensemble: Ensemble) -> dict[str, torch.Tensor]:
-    squares = {name: row_mean(w.double().square()) * w[0].numel() for name, w in ensemble.weights.master.items()}
-    total = torch.stack(list(squares.values())).sum(0)
+    squares = {name: row_sum(w.double().square()) for name, w in ensemble.weights.master.items()}
+    total = row_sum(torch.stack(list(squares.values()), 1))
     found = {"norm": total, **{f"norm.{name}": square for name, square in squares.items()}}
     return {name: square.sqrt().cpu() for name, square in found.items()}
 

@@ -65,3 +65,9 @@ class Replica:
             self.weights.backward(self.loss(batch).sum())
         trained = self.ensemble.optimizer.trained
         return self.weights.grad if trained is None else self.weights.grad.mul_(trained)
+
+    def named_gradient(self) -> dict[str, torch.Tensor]:
+        """Gradient of the next training batch's loss by name of weight, each [E, ...], without frozen weights."""
+        described = self.ensemble.model.weights(self.ensemble.task)
+        found = self.weights.named(self.gradient(self.batch()))
+        return {name: g for name, g in found.items() if described[name].role != "frozen"}

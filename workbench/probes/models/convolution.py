@@ -24,12 +24,12 @@ class Convolution(Model):
     """``depth`` convolutions with zeros around the edges, then the mean over positions or all of them, then a head.
 
     The first convolution keeps all positions, each further one every `stride`-th. With ``grid`` a signal of
-    L = side^2 positions is an image in row order and windows are kernel x kernel squares (8 x 8 digits: 64
-    positions, ``grid=True``).
+    L = side^2 positions is an image in row order and windows are kernel x kernel squares. Vectors are read as
+    signals of one channel: 8 x 8 digits are vectors of 64 numbers, read with ``grid=True``.
     """
 
     name: ClassVar[str] = "convolution"
-    accepts: ClassVar[tuple[str, ...]] = ("signals",)
+    accepts: ClassVar[tuple[str, ...]] = ("signals", "vectors")
 
     width: int = whole(16, 1, 4096, "channels of every convolution")
     depth: int = whole(3, 1, 64, "number of convolutions")
@@ -47,16 +47,16 @@ class Convolution(Model):
 
     def check_task(self, task: Task) -> None:
         super().check_task(task)
-        length = task.inputs.context
+        length, _ = _signal(task)
         if self.grid and math.isqrt(length) ** 2 != length:
             raise ValueError(
-                f"grid=True needs signals of a square number of positions, but task={task.name!r} has {length}; "
-                "use grid=False."
+                f"grid=True needs a square number of positions, but task={task.name!r} has {length}; use grid=False."
             )
 
     def positions(self, task: Task) -> list[int]:
         """Positions that each convolution puts out."""
-        side, dimensions = (math.isqrt(task.inputs.context), 2) if self.grid else (task.inputs.context, 1)
+        length, _ = _signal(task)
+        side, dimensions = (math.isqrt(length), 2) if self.grid else (length, 1)
         found = []
         for layer in range(self.depth):
             side = -(-side // self._stride(layer))
@@ -66,7 +66,7 @@ class Convolution(Model):
     def weights(self, task: Task) -> dict[str, Weight]:
         taps, gain, inputs, found = self.kernel ** (2 if self.grid else 1), init_gain(self.activation), 0, {}
         for layer in range(self.depth):
-            inputs = self.width if layer else task.inputs.size
+            inputs = self.width if layer else _signal(task)[1]
             role, std = "hidden" if layer else "input", gain / math.sqrt(taps * inputs)
             found[f"{layer}.taps"] = Weight((taps, inputs, self.width), role, std, fan_in=taps * inputs)
             if self.biases:
@@ -76,6 +76,8 @@ class Convolution(Model):
         return found | {"head": Weight((features, task.outputs), "output", std)}
 
     def hidden(self, ops: Ops, x: torch.Tensor) -> torch.Tensor:
+        if x.dim() == 3:
+            x = x[..., None]
         if self.grid:
             side = math.isqrt(x.shape[2])
             x = x.view(*x.shape[:2], side, side, x.shape[-1])
@@ -98,3 +100,9 @@ class Convolution(Model):
 
     def _stride(self, layer: int) -> int:
         return self.stride if layer else 1
+
+
+def _signal(task: Task) -> tuple[int, int]:
+    """Positions and channels of an input."""
+    given = task.inputs
+    return (given.size, 1) if given.kind == "vectors" else (given.context, given.size)

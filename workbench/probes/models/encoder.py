@@ -19,7 +19,7 @@ __all__ = ["Encoder"]
 
 @dataclass(frozen=True)
 class Encoder(Transformer):
-    """A bidirectional transformer, for tasks that score some positions of an input, and for signals.
+    """A bidirectional transformer, for tasks that ask one thing of an input: at one position, or of a signal.
 
     Signals and sequences enter by a matrix; the output of a signal is read from the mean of the features of
     its positions. Settings and initial weights are those of `Transformer`.
@@ -31,10 +31,11 @@ class Encoder(Transformer):
 
     def check_task(self, task: Task) -> None:
         super().check_task(task)
-        if task.inputs.kind != "signals" and task.scored is None:
+        if task.inputs.kind != "signals" and len(task.scored or ()) != 1:
             raise ValueError(
-                f"model='encoder' sees the whole input, but task={task.name!r} scores every position, where the "
-                "answer may be the next input; use model='transformer'."
+                f"model='encoder' sees the whole input, but task={task.name!r} scores "
+                f"{'every position' if task.scored is None else f'{len(task.scored)} positions'}, where later inputs "
+                "may hold the answers; use model='transformer'."
             )
 
     def hidden(self, ops: Ops, x: torch.Tensor) -> torch.Tensor:

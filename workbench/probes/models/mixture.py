@@ -10,6 +10,7 @@ from workbench.probes import late_torch as torch
 from workbench.probes.component import choice, number, whole
 from workbench.probes.models.base import Weight
 from workbench.probes.models.transformer import Transformer
+from workbench.probes.tasks.random import hash_counters
 
 if TYPE_CHECKING:
     from workbench.probes.ops import Ops
@@ -96,8 +97,6 @@ class Mixture(Transformer):
         return shares * mask
 
     def _hashed(self, ids: torch.Tensor, layer: int) -> torch.Tensor:
-        from workbench.probes.tasks.random import hash_counters
-
         keys = torch.full((1,), layer, dtype=torch.int64, device=ids.device)
         chosen = hash_counters(keys, ids.flatten(1), torch.zeros_like(keys)) % self.experts  # [E, n], not negative
         return (chosen[..., None] == torch.arange(self.experts, device=ids.device)).float()

@@ -29,10 +29,9 @@ class ResidualMLP(FlatReader):
     * ``plain``: as it is.
     * ``inverse_sqrt``: times 1 / sqrt(depth).
     * ``rezero``: times a trained number that starts at 0 (Bachlechner et al. 2020, arXiv 2003.04887).
-    * ``fixup`` (Zhang, Dauphin & Ma 2019, arXiv 1901.09321): s V act(W (x + b1) + b2 + b3 ...) with trained
-      scalars: a shift before each of the two matrices and before the activation, and after the branch, and a
-      scale s that starts at 1. W starts depth^(-1 / (2 m - 2)) times smaller (m = 2 layers a branch, so
-      1 / sqrt(depth)), V and the head start at 0. It replaces the biases of the branches.
+    * ``fixup`` (Zhang, Dauphin & Ma 2019, arXiv 1901.09321): s V (act(W (x + b1) + b2) + b3) + b4 with trained
+      scalars, s from 1 and shifts b from 0, instead of the biases of the branches. W starts
+      depth^(-1 / (2 m - 2)) times smaller (m = 2 layers a branch, so 1 / sqrt(depth)), V and the head start at 0.
     """
 
     name: ClassVar[str] = "residual_mlp"

@@ -160,8 +160,7 @@ class Transformer(Model):
 
     def _mix(self, ops: Ops, qkv: torch.Tensor, layer: int) -> torch.Tensor:
         return ops.attention(
-            qkv, self.heads, causal=self.causal, rotary=self.positions == "rotary",
-            scale=self.score_scale,
+            qkv, self.heads, causal=self.causal, scale=self.score_scale, rotary=self.positions == "rotary",
             norm=self.norm if self.qk_norm else "none",
             gain=f"{layer}.qk_gain" if self.qk_norm and self.gains else None, name=f"{layer}.scores",
         )  # fmt: skip

@@ -98,8 +98,8 @@ def reconstruction(gammas: Sequence[float], points: Sequence[int], gamma: float,
         gamma, step: of the average that is wanted.
 
     Returns:
-        Coefficients [S, K] (0 where not used) that make the mixture's profile closest to the wanted one in
-        least squares over steps, and the norm of what is left, as a share of the wanted profile's norm.
+        Coefficients [S, K] (0 where not used, summing to 1) that make the mixture's profile closest to the wanted
+        one in least squares over steps, and the norm of what is left, as a share of the wanted profile's norm.
 
     Raises:
         ValueError: nothing was stored up to `step`.
@@ -109,7 +109,11 @@ def reconstruction(gammas: Sequence[float], points: Sequence[int], gamma: float,
         raise ValueError(f"no average was stored up to step {step}; the first was at {min(points)}.")
     stored = np.stack([profile(g, at, step) for at in used for g in gammas], axis=1)  # [step, S K]
     wanted = profile(gamma, step, step)
-    mixture = np.linalg.lstsq(stored, wanted, rcond=1e-10)[0]
+    # The coefficients sum to 1 exactly (the last is what the others leave): weights that stand still must
+    # come out unchanged. The paper's least squares does not ask for that.
+    last = stored[:, -1]
+    others = np.linalg.lstsq(stored[:, :-1] - last[:, None], wanted - last, rcond=1e-10)[0]
+    mixture = np.append(others, 1 - others.sum())
     left = float(np.linalg.norm(stored @ mixture - wanted) / np.linalg.norm(wanted))
     coefficients = np.zeros((len(points), len(gammas)))
     coefficients[: len(used)] = mixture.reshape(len(used), -1)

@@ -24,9 +24,15 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Corpus", "corpora_folder", "corpus", "prepared", "read_corpus", "register", "stdlib", "write_corpus"]
+from workbench.probes.tasks.byte_pairs import BytePairs, learn
 
-_FORMAT = "workbench_corpus"
+__all__ = [
+    "FORMAT", "Corpus", "corpora_folder", "corpus", "digest", "prepared", "read_corpus", "register", "stdlib",
+    "write_json",
+]  # fmt: skip
+
+#: Key of the JSON of a prepared text; its value is the version.
+FORMAT = "workbench_corpus"
 _SKIPPED = frozenset({"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"})
 
 
@@ -85,12 +91,13 @@ def stdlib(vocab: int = 256) -> Corpus:
     text; a package is never split, because its files resemble each other.
 
     Args:
-        vocab: 256 is bytes; more are bytes and pairs merged by `byte_pairs`, learned on the training part.
+        vocab: 256 is bytes; more are bytes and pairs (`byte_pairs`), learned on the training part. That takes
+            some seconds, once: the pairs are kept in `corpora_folder`.
     """
     documents = _sources(Path(sysconfig.get_path("stdlib")))
     if not documents:
         raise FileNotFoundError("this Python comes without the source of its standard library; prepare a text instead.")
-    digest = hashlib.sha256(b"".join(text for _, text in documents)).hexdigest()
+    checksum = hashlib.sha256(b"".join(text for _, text in documents)).hexdigest()
     parts = [
         b"".join(text for path, text in documents if _heldout(path) == held) for held in (False, True)
     ]  # train, held out
@@ -98,11 +105,27 @@ def stdlib(vocab: int = 256) -> Corpus:
     if vocab == 256:
         encoded = [np.frombuffer(part, np.uint8) for part in parts]
     else:
-        from workbench.probes.tasks.byte_pairs import encode, learn
+        pairs = _byte_pairs(checksum, parts[0], vocab)
+        encoded = [pairs.encode(part) for part in parts]
+    return Corpus(np.concatenate(encoded), vocab, len(encoded[0]), checksum, len(parts[1]), about)
 
-        merges = learn(parts[0], vocab - 256)
-        encoded = [encode(part, merges) for part in parts]
-    return Corpus(np.concatenate(encoded), vocab, len(encoded[0]), digest, len(parts[1]), about)
+
+def _byte_pairs(checksum: str, train: bytes, vocab: int) -> BytePairs:
+    """The vocabulary learned on this text, from the last time if there was one."""
+    kept = corpora_folder() / "byte_pairs" / f"{checksum[:16]}-{vocab}.json"
+    try:
+        merges = tuple((int(a), int(b)) for a, b in json.loads(kept.read_text())["merges"])
+        if len(merges) == vocab - 256:
+            return BytePairs(merges)
+    except (OSError, ValueError, TypeError, KeyError):
+        pass  # absent or not what it should be: learned again
+    pairs = learn(train, vocab - 256)
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_json(kept, {"sha256": checksum, "merges": pairs.merges})
+    except OSError:
+        pass  # where nothing can be written, it is learned each time
+    return pairs
 
 
 def _sources(root: Path) -> list[tuple[str, bytes]]:
@@ -145,7 +168,7 @@ def _prepared(checksum: str, folder: str) -> Corpus:
             meta = json.loads(path.read_text())
         except (OSError, ValueError):
             continue
-        if isinstance(meta, dict) and meta.get(_FORMAT) == 1 and str(meta.get("sha256")).startswith(checksum):
+        if isinstance(meta, dict) and meta.get(FORMAT) == 1 and str(meta.get("sha256")).startswith(checksum):
             matching.setdefault(meta["sha256"], path)
     if not matching:
         raise FileNotFoundError(f"no text with checksum {checksum} is registered in {folder}; register(its JSON file).")
@@ -169,7 +192,7 @@ def register(path: str | os.PathLike) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     meta = json.loads(path.read_text())
     meta["file"] = str((path.parent / meta["file"]).resolve())
-    _write(folder / f"{found.sha256}.json", meta)
+    write_json(folder / f"{found.sha256}.json", meta)
     _prepared.cache_clear()
     return found.sha256
 
@@ -181,60 +204,30 @@ def read_corpus(path: Path) -> Corpus:
         ValueError: no such format, or the tokens are not those of the checksum.
     """
     meta = json.loads(Path(path).read_text())
-    if not isinstance(meta, dict) or meta.get(_FORMAT) != 1:
-        raise ValueError(f"{path} does not describe a prepared text; write one with write_corpus().")
+    if not isinstance(meta, dict) or meta.get(FORMAT) != 1:
+        raise ValueError(f"{path} does not describe a prepared text; write one with workbench.probes.tasks.prepare.")
     file = Path(path).parent / meta["file"]
     # Copy-on-write: torch wants memory it could write to; nobody does.
     tokens = np.load(file, mmap_mode="c") if file.suffix == ".npy" else np.memmap(file, "<u2", "c")
     vocab, split = int(meta["vocab"]), int(meta["heldout_from"])
     if tokens.dtype != np.dtype("<u2") or tokens.ndim != 1 or not 0 < split < len(tokens):
         raise ValueError(f"{file} must hold uint16 tokens in one dimension, heldout_from={split} among them.")
-    if _digest(tokens) != meta["sha256"]:
+    if digest(tokens) != meta["sha256"]:
         raise ValueError(f"{file} does not have the checksum {meta['sha256'][:16]} that {path} gives; copy it again.")
     about = {"text": str(meta.get("name", "prepared"))}
     return Corpus(tokens, vocab, split, meta["sha256"], meta.get("heldout_bytes"), about)
 
 
-def write_corpus(
-    folder: str | os.PathLike, train: np.ndarray, heldout: np.ndarray, vocab: int, *, name: str,
-    heldout_bytes: int | None = None,
-) -> Path:  # fmt: skip
-    """Write a prepared text as ``tokens.npy`` and ``corpus.json`` in `folder`; returns the path of the JSON.
-
-    Args:
-        folder: made if absent.
-        train, heldout: token ids [n] of documents that are in no other of the two.
-        vocab: number of token ids, at most 65536.
-        name: what to call it in a run's provenance.
-        heldout_bytes: bytes of the evaluation text in UTF-8, so that bits per byte can be told.
-
-    Raises:
-        ValueError: a token is outside the vocabulary, or a part is empty.
-    """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (len(train) and len(heldout)):
-        raise ValueError(f"a text needs both parts; got {len(train)} training and {len(heldout)} held-out tokens.")
-    low = min(int(train.min()), int(heldout.min()))
-    high = max(int(train.max()), int(heldout.max()))
-    if not 0 <= low <= high < vocab <= 2**16:
-        raise ValueError(f"tokens {low} to {high} do not fit vocab={vocab}, which must be at most 65536.")
-    tokens = np.concatenate([train, heldout]).astype("<u2")
-    np.save(folder / "tokens.npy", tokens)
-    meta = {_FORMAT: 1, "file": "tokens.npy", "name": name, "sha256": _digest(tokens), "vocab": int(vocab),
-            "heldout_from": len(train), "heldout_bytes": heldout_bytes}  # fmt: skip
-    _write(folder / "corpus.json", meta)
-    return folder / "corpus.json"
-
-
-def _digest(tokens: np.ndarray) -> str:
-    digest = hashlib.sha256()
+def digest(tokens: np.ndarray) -> str:
+    """SHA-256 of the tokens' bytes, in hexadecimal digits."""
+    found = hashlib.sha256()
     for start in range(0, len(tokens), 2**24):
-        digest.update(np.ascontiguousarray(tokens[start : start + 2**24]).data)
-    return digest.hexdigest()
+        found.update(np.ascontiguousarray(tokens[start : start + 2**24]).data)
+    return found.hexdigest()
 
 
-def _write(path: Path, meta: dict[str, Any]) -> None:
+def write_json(path: Path, meta: dict[str, Any]) -> None:
+    """Write a JSON file whole or not at all."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     scratch.write_text(json.dumps(meta, indent=1) + "\n")
     scratch.replace(path)

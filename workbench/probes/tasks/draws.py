@@ -17,6 +17,7 @@ from scipy.special import ndtri
 
 from workbench.probes import late_torch as torch
 from workbench.probes.tasks.random import hash_counters
+from workbench.probes.tasks.shuffle import shuffled
 
 __all__ = ["epoch_rows", "integers", "normal_rows", "normals", "permutation", "uniform_rows", "uniforms"]
 
@@ -84,17 +85,10 @@ def epoch_rows(keys: torch.Tensor, sizes: list[int], first_step: int, count: int
 
     An epoch that ends within a batch is followed by the next one there, so every row is seen equally often.
     """
-    members = []
-    for key, n in zip(keys, sizes, strict=True):
-        if batch == n:
-            members.append(torch.arange(n, device=keys.device).expand(count, n))
-            continue
-        first, last = first_step * batch, (first_step + count) * batch  # examples of the stream
-        epochs = torch.arange(first // n, (last - 1) // n + 1, device=keys.device)
-        order = permutation(key.expand(len(epochs)), epochs, n).flatten()
-        start = first - (first // n) * n
-        members.append(order[start : start + count * batch].view(count, batch))
-    return torch.stack(members, 1)
+    size = torch.tensor(sizes, device=keys.device)[:, None]  # [E, 1]
+    examples = torch.arange(first_step * batch, (first_step + count) * batch, device=keys.device).view(count, 1, batch)
+    epoch, index = examples // size, examples % size
+    return torch.where(size == batch, index, shuffled(keys[:, None], epoch, index, size))
 
 
 def _rows(keys: torch.Tensor, sequences: torch.Tensor, count: int, convert: Callable) -> torch.Tensor:

@@ -36,7 +36,7 @@ _NOISE = 2**40
 #: Examples of a finite training set that are scored at an evaluation point, at most.
 _SCORED = 8192
 #: Numbers an example may need to be drawn ahead of its step; longer ones are drawn within it, to save memory.
-_AHEAD = 32
+_AHEAD = {"cpu": 64, "cuda": 16}
 #: Settings that do not change what the held-out examples are.
 _NOT_OF_THE_PROBLEM = ("train_size", "label_noise", "target_noise")
 
@@ -106,7 +106,7 @@ class ExampleData(Data):
             unique = list(dict.fromkeys(keys))  # members of one seed see the same examples: drawn once
             self.keys = torch.tensor(unique, device=device)
             self.stream = torch.tensor([unique.index(key) for key in keys], device=device)
-            self.ahead = self.width <= _AHEAD
+            self.ahead = self.width <= _AHEAD[device.type]
         self.test_inputs, self.test_targets = self._test()
 
     # What a task says -------------------------------------------------------------------------------------------
@@ -273,14 +273,10 @@ def stratum_means(values: torch.Tensor, strata: int) -> torch.Tensor:
 
 
 def products(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-    """x w for x [M, n, d] and w [M, d, K] in float64, untouched by settings that round matrix products: [M, n, K].
+    """x w for x [M, n, d] and w [M, d, K] in float64, untouched by settings that round products: [M, n, K]."""
+    from workbench.probes.functional import product
 
-    A product with one column is taken with a second one of zeros: for a single column a CPU chooses another
-    algorithm when M is 1, and a member's data would depend on how many are stacked.
-    """
-    k = w.shape[-1]
-    w = w.double() if k > 1 else torch.nn.functional.pad(w.double(), (0, 1))
-    return torch.bmm(x.double(), w)[..., :k]
+    return product(x.double(), w.double())
 
 
 def parameters_of(arrays: Sequence[np.ndarray], device: torch.device, dtype: torch.dtype) -> torch.Tensor:

@@ -134,7 +134,7 @@ class RandomFeatureData(ExampleData):
     def evaluate(self, predict: Predict) -> dict[str, torch.Tensor]:
         """``loss``: the exact population risk of a linear model, found from its outputs on 0 and on unit vectors.
 
-        It is the risk on clean targets: with `target_noise` sigma, add sigma^2 for the risk on noisy ones.
+        That takes v forward passes an evaluation. It is the risk on clean targets: with `target_noise` sigma, add sigma^2 for the risk on noisy ones.
         Whether the model is linear is tried on the held-out inputs (to 1e-4 of its size there); where it is
         not, ``loss`` is the mean over the held-out inputs, which ``loss_sampled`` is always. ``exact`` is 1
         where ``loss`` is exact, else 0. With a finite training set also ``loss_train``.

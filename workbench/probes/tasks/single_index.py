@@ -155,5 +155,5 @@ class SingleIndexData(ExampleData):
             whole.append(row_means(slope.square()))
             inside = products(slope[:, None], self.theta)[:, 0]  # [E, r]
             along.append(row_means(inside.square()) * (inside.shape[1] / d))
-        whole, along = (torch.stack(one).sum(0) for one in (whole, along))
+        whole, along = (row_means(torch.stack(one, 1)) for one in (whole, along))
         return (along / whole.clamp_min(1e-300)).clamp_max(1.0).sqrt()
