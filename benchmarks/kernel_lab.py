@@ -233,7 +233,7 @@ def quality(width: int, depth: int, members: int, residual: torch.dtype, steps: 
     """Training loss of every member over the last 50 steps, on sequences of one random Markov chain."""
     generator = torch.Generator("cuda").manual_seed(1)
     shape = (width, depth, width // 64, 128, 256, 8, members)
-    step = Step(shape, choose_plan(width, 128, 256), residual)
+    step = Step(shape, choose_plan(width, max(1, width // 64), 128, 256), residual)
     for name, view in step.views(step.data).items():
         std = 0.5 if name in ("embedding", "positions") else view.shape[1] ** -0.5
         std *= (2 * depth) ** -0.5 if name.endswith(("out", "down")) else 1.0

@@ -80,7 +80,7 @@ def kernels(shape: Shape, members: int, residual: torch.dtype) -> dict:
     from workbench.probes.kernels.transformer import choose_plan
 
     sizes = (shape.width, shape.depth, shape.heads, shape.context, shape.vocab, shape.batch, members)
-    step = Step(sizes, choose_plan(shape.width, shape.context, shape.vocab), residual)
+    step = Step(sizes, choose_plan(shape.width, shape.heads, shape.context, shape.vocab), residual)
     ms = step.milliseconds(0.5)
     return {"tokens_s": 1e3 * step.count / ms, "ms": ms}
 

@@ -142,6 +142,7 @@ def happen(fault: str, probe) -> None:
         os._exit(3)
     elif fault == "hang":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        print("stand-in: hangs", flush=True)
         time.sleep(3600)
     elif fault == "fill memory":
         import resource

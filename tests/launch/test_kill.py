@@ -68,10 +68,11 @@ class Witness(threading.Thread):
         self.look()
 
 
-def killed(queue: LocalQueue, seed: int, kills: int, more, mean: float) -> tuple[Sweep, Counter]:
+def killed(queue: LocalQueue, seed: int, kills: int, more, mean: float, patience: float) -> tuple[Sweep, Counter]:
     """Kill that many processes at random moments while the queue works; the sweep and who was hit.
 
-    `more(n)` is the n-th part of the work; the next is submitted when one is finished before its time.
+    `more(n)` is the n-th part of the work; the next is submitted when one is finished before its time. Kills
+    come `mean` seconds after a submission, or, with probability `patience`, once something is in training.
     """
     rng = np.random.default_rng(seed)
     hit: Counter = Counter()
@@ -86,7 +87,7 @@ def killed(queue: LocalQueue, seed: int, kills: int, more, mean: float) -> tuple
             submitters.append(kernel(queue.root, sweep, "wait"))
         else:
             queue.submit(sweep)
-        if rng.random() < 0.5:  # else nearly all would strike while processes start
+        if rng.random() < patience:  # else nearly all would strike while processes start
             end = time.monotonic() + 60
             while not training(queue, probes) and time.monotonic() < end and not over(queue, more, probes):
                 time.sleep(0.02)
@@ -97,7 +98,7 @@ def killed(queue: LocalQueue, seed: int, kills: int, more, mean: float) -> tuple
         for child in submitters:
             if child.poll() is None:
                 living.append(("submitter", Identity(child.pid, birth(child.pid) or "", boot())))
-        chosen = living if rng.random() < 0.6 else [living[i] for i in rng.permutation(len(living))[:1]]
+        chosen = living if rng.random() < 0.8 else [living[i] for i in rng.permutation(len(living))[:1]]
         at_work = training(queue, probes)
         for role, process in chosen[: kills - hit.total()]:
             busy = role == "trainer" and process.pid in at_work
@@ -144,17 +145,22 @@ def finish(queue: LocalQueue, sweep: Sweep, witness: Witness) -> None:
 
 def test_kills_of_workers_with_a_stand_in_trainer(queue, fake):
     fake(pause=0.002)
-    q = queue(workers=3, checkpoint_seconds=0.15)
+    q = queue(workers=4, checkpoint_seconds=0.15)
     witness = Witness(q.root)
     witness.start()
     sweep, hit = killed(
-        q, 1, STAND_IN_KILLS, lambda n: Sweep.grid(BASE, width=[4, 8], seed=range(3 * n, 3 * n + 3)), mean=0.6
+        q,
+        1,
+        STAND_IN_KILLS,
+        lambda n: Sweep.grid(BASE, width=[4, 8], seed=range(3 * n, 3 * n + 3)),
+        mean=0.6,
+        patience=0.3,
     )
     finish(q, sweep, witness)
     complete(q.root, sweep)  # against the recurrence itself
     assert hit.total() == STAND_IN_KILLS
-    assert all(hit[role] >= 5 for role in ("supervisor", "trainer", "submitter")), hit
-    assert hit["trainer in training"] >= 15, hit
+    assert hit["supervisor"] >= 10 and hit["submitter"] >= 1, hit
+    assert hit["trainer in training"] >= 10, hit
     print(dict(hit), f"{len(sweep)} probes")
 
 
@@ -163,17 +169,22 @@ OTHER = ["seconds", "provenance.tokens_per_second", "provenance.stacked"]
 
 
 def test_kills_of_real_workers_leave_the_table_of_an_undisturbed_sweep(tmp_path, queue, monkeypatch):
-    q = queue(workers=3, checkpoint_seconds=0.3)
+    q = queue(workers=3, checkpoint_seconds=0.1)
     q._command = [sys.executable, "-m", "workbench.launch.worker"]
     monkeypatch.setattr("tests.launch.test_local.COMMAND", q._command)
     witness = Witness(q.root)
     witness.start()
     sweep, hit = killed(
-        q, 2, REAL_KILLS, lambda n: Sweep.grid(LONGER, width=[4, 8], seed=range(3 * n, 3 * n + 3)), mean=1.5
+        q,
+        2,
+        REAL_KILLS,
+        lambda n: Sweep.grid(LONGER, width=[4, 8], seed=range(3 * n, 3 * n + 3)),
+        mean=2.0,
+        patience=0.6,
     )
     finish(q, sweep, witness)
     assert hit.total() == REAL_KILLS
-    assert all(hit[role] >= 3 for role in ("supervisor", "trainer in training")), hit
+    assert hit["supervisor"] >= 5 and hit["trainer in training"] >= 1, hit
     resumed = sum("from step" in line and "from step 0 " not in line for line in logs(q.root))
     assert resumed > 0, "some went on from a checkpoint"
     calm = run(sweep, tmp_path / "calm", device="cpu")

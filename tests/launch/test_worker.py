@@ -128,6 +128,54 @@ def test_ctrl_c_marks_the_runs_and_a_rerun_completes_them(tmp_path: Path, undist
     same(undisturbed[1], run(SWEEP, tmp_path, device="cpu"))
 
 
+def test_an_interrupted_run_goes_on_from_where_it_stopped(tmp_path: Path, undisturbed):
+    def interrupt(fraction: float, note: str) -> None:
+        if fraction > 0.1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(BASE, tmp_path, device="cpu", tick=interrupt)
+    status = json.loads((tmp_path / BASE.id / "status.json").read_text())
+    assert 0 < status["checkpoint"] < BASE.steps and f"at step {status['checkpoint']}" in status["verdict"]
+    before = (tmp_path / BASE.id / "metrics.jsonl").read_text()
+    again = run(BASE, tmp_path, device="cpu")
+    after = (tmp_path / BASE.id / "metrics.jsonl").read_text()
+    assert after.startswith(before) and len(after) > len(before), "what was written stays as it was written"
+    assert f"from step {status['checkpoint']} " in (tmp_path / BASE.id / "log.txt").read_text()
+    one = undisturbed[1].curves[BASE.id].drop(columns="seconds")
+    pd.testing.assert_frame_equal(again.curves[BASE.id].drop(columns="seconds"), one, check_exact=True)
+    assert not (tmp_path / BASE.id / "checkpoint").exists()
+
+
+def test_a_damaged_checkpoint_costs_time_and_nothing_else(tmp_path: Path, undisturbed):
+    def interrupt(fraction: float, note: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(BASE, tmp_path, device="cpu", tick=interrupt)
+    (file,) = (tmp_path / BASE.id / "checkpoint").iterdir()
+    file.write_bytes(file.read_bytes()[:-10])
+    again = run(BASE, tmp_path, device="cpu")
+    assert "damaged" in (tmp_path / BASE.id / "log.txt").read_text()
+    one = undisturbed[1].curves[BASE.id].drop(columns="seconds")
+    pd.testing.assert_frame_equal(again.curves[BASE.id].drop(columns="seconds"), one, check_exact=True)
+
+
+def test_two_processes_with_one_sweep_train_each_probe_once(tmp_path: Path, undisturbed):
+    code = "import sys; from workbench.launch.worker import run; from workbench.probes import Sweep\n"
+    code += "run(Sweep.from_json(sys.argv[2]), sys.argv[1], device='cpu')"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code, str(tmp_path), SWEEP.to_json()]
+    for process in [subprocess.Popen(command, env=environment) for _ in range(2)]:
+        assert process.wait(120) == 0
+    for probe in SWEEP:
+        log = (tmp_path / probe.id / "log.txt").read_text()
+        assert sum(line.startswith("--- ") for line in log.splitlines()) == 1
+        lines = (tmp_path / probe.id / "metrics.jsonl").read_text().splitlines()
+        assert len(set(lines)) == len(lines)
+    same(undisturbed[1], run(SWEEP, tmp_path, device="cpu"))
+
+
 def test_a_finished_stack_survives_an_interruption_of_the_next(tmp_path: Path, undisturbed):
     def interrupt(fraction: float, note: str) -> None:
         if fraction > 0.7:  # the pair of the first stack is two thirds of the sweep

@@ -17,9 +17,12 @@ SMALL = Probe(
 )  # fmt: skip
 SHAPES = {
     "d64": SMALL,
+    "d64, four heads": SMALL.replace(heads=4),
+    "d64, two heads": SMALL.replace(heads=2),
     "d128, four heads": SMALL.replace(width=128, heads=4, depth=3),
-    "d256": SMALL.replace(width=256, heads=4, context=256),
-    "d512": SMALL.replace(width=512, heads=8, depth=2, context=256),
+    # wide models at the rate of the narrow ones climb before they fall, and there two roundings part
+    "d256": SMALL.replace(width=256, heads=4, context=256, lr=0.002),
+    "d512": SMALL.replace(width=512, heads=8, depth=2, context=256, lr=0.001),
     "muP": SMALL.replace(width=128, heads=2, parametrization="mup", attention_scale="linear", head_init="normal"),
 }
 

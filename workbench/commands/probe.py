@@ -1,38 +1,94 @@
-"""``workbench probe``: train what a JSON file describes."""
+"""``workbench probe``: train what a JSON file describes.
+
+Exit status 0: every probe finished, or went on its way with ``--detach``; 1: some did not finish; 2: bad input.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from workbench.commands.options import add_command, emit
+from workbench.commands.options import add_command, count, emit
 
-__all__ = ["add"]
+__all__ = ["add", "emit_strict", "finished", "make_queue", "queue_options", "watch"]
 
 
 def add(commands: Any) -> None:
     """Declare the parsers."""
     probe = add_command(commands, "probe", _probe, "train a probe or a sweep, or say what it would cost")
-    probe.add_argument("spec", nargs="?", help="JSON of one probe or of a sweep, as Probe.to_json() writes it")
+    probe.add_argument("spec", nargs="?", help="JSON file of a probe or a sweep, as to_json() writes it; - reads it")
     probe.add_argument("--root", default="runs", help="folder of the run folders (default %(default)s)")
-    probe.add_argument("--queue", choices=("local", "slurm"), default="local", help="where it runs")
-    probe.add_argument("--device", default="auto", help="auto, cpu, cuda (local queue)")
+    queue_options(probe)
     probe.add_argument("--cost", action="store_true", help="predict seconds, memory and FLOPs, and train nothing")
     probe.add_argument("--detach", action="store_true", help="return at once; `workbench runs ls` shows how it goes")
-    probe.add_argument("--partition", help="Slurm partition")
-    probe.add_argument("--time", type=int, default=60, metavar="MINUTES", help="Slurm time limit of a job")
-    probe.add_argument("--gpus", type=int, default=0, help="GPUs of a Slurm task")
     probe.add_argument("--fields", action="store_true", help="list the fields of a probe, and the parts there are")
     probe.add_argument("--json", action="store_true", help="one JSON object on standard output")
 
 
+def queue_options(parser: argparse.ArgumentParser) -> None:
+    """Options that say where probes run."""
+    parser.add_argument("--queue", choices=("local", "slurm"), default="local", help="where it runs")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default %(default)s)")
+    parser.add_argument("--workers", type=count, help="local queue: workers on CPUs (default all cores)")
+    parser.add_argument("--partition", help="Slurm: partition")
+    parser.add_argument("--time", type=count, default=60, metavar="MINUTES", help="Slurm: time limit of a task")
+    parser.add_argument("--gpus", type=int, default=1, help="Slurm: GPUs of a task (default %(default)s)")
+
+
+def make_queue(arguments: argparse.Namespace, root: Path):
+    """The queue that the options ask for.
+
+    Raises:
+        ValueError, TypeError: options that do not fit this machine.
+        OSError: `root` cannot be written.
+    """
+    if arguments.queue == "slurm":
+        from workbench.launch.slurm import SlurmQueue
+
+        device = None if arguments.device == "auto" else arguments.device
+        return SlurmQueue(
+            root, partition=arguments.partition, minutes=arguments.time, gpus_per_task=arguments.gpus, device=device
+        )
+    from workbench.launch.local import LocalQueue
+
+    return LocalQueue(root, device=arguments.device, workers=arguments.workers)
+
+
+def watch(job: Any) -> None:
+    """Wait until the job has ended. Ctrl-C stops it, resumably; tasks of Slurm it leaves alone."""
+    try:
+        job.wait()
+    except KeyboardInterrupt:
+        again = f"`workbench runs resume {job.queue.root}` goes on from there"
+        if type(job).__name__ == "SlurmJob":
+            print(f"\nthe tasks stay with Slurm; `workbench runs cancel {job.queue.root}` ends them", file=sys.stderr)
+        else:
+            print("\nstopping: every run writes a checkpoint first (Ctrl-C again leaves them at work)", file=sys.stderr)
+            job.cancel()
+            print(f"stopped; {again}", file=sys.stderr)
+        raise
+
+
+def finished(table: Any) -> bool:
+    return bool((table["state"] == "finished").all())
+
+
+def emit_strict(payload: Any) -> None:
+    """One JSON object on standard output; NaN and infinities as ``{"$float": "nan"}``."""
+    from workbench.runs.strict_json import dumps
+
+    print(dumps(payload))
+
+
 def _probe(arguments: argparse.Namespace) -> int:
-    if arguments.fields or arguments.spec is None:
-        print(_fields(arguments.spec))
-        return 0
+    if arguments.fields:
+        return _fields(arguments)
+    if arguments.spec is None:
+        raise ValueError("name the JSON file of a probe or a sweep; --fields lists what a probe may say")
     sweep = _read(arguments.spec)
     if arguments.cost:
         cost = sweep.cost(arguments.device)
@@ -41,49 +97,37 @@ def _probe(arguments: argparse.Namespace) -> int:
         else:
             print(cost)
         return 0
-    job = _queue(arguments).submit(sweep)
+    job = make_queue(arguments, Path(arguments.root)).submit(sweep)
     if arguments.detach:
-        print(
-            f"{len(sweep)} probes submitted; `workbench runs ls {arguments.root}` shows how they stand", file=sys.stderr
-        )
+        print(f"{len(sweep)} probes submitted; `workbench runs ls {arguments.root}` shows them", file=sys.stderr)
     else:
-        job.wait()
+        watch(job)
+    from workbench.launch.told import as_records, as_text
+
     table = job.table()
     if arguments.json:
-        emit({"sweep": sweep.id, "runs": json.loads(table.to_json(orient="records"))})
+        emit_strict({"sweep": sweep.id, "runs": as_records(table)})
     else:
-        from workbench.launch.view import as_text
-
-        print(as_text(table))
-    return 0 if arguments.detach or set(table["state"]) == {"finished"} else 1
+        print(as_text(table, sweep))
+    return 0 if arguments.detach or finished(table) else 1
 
 
 def _read(path: str):
     """The sweep in a file; a single probe is a sweep of one."""
     from workbench.probes import Probe, Sweep
+    from workbench.runs.strict_json import loads
 
-    text = Path(path).read_text(encoding="utf-8")
     try:
-        value = json.loads(text)
-    except ValueError as error:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+        value = loads(text)
+    except ValueError as error:  # UnicodeDecodeError is one, too
         raise ValueError(f"{path!r} is not JSON ({error}); write it with Probe.to_json() or Sweep.to_json()") from None
     if isinstance(value, dict) and "probes" in value:
         return Sweep.from_json(text)
     return Sweep((Probe.from_dict(value),))
 
 
-def _queue(arguments: argparse.Namespace):
-    if arguments.queue == "slurm":
-        from workbench.launch.slurm import SlurmQueue
-
-        options = {"partition": arguments.partition, "time_minutes": arguments.time, "gpus": arguments.gpus}
-        return SlurmQueue(arguments.root, **{name: value for name, value in options.items() if value is not None})
-    from workbench.launch.local import LocalQueue
-
-    return LocalQueue(arguments.root, device=arguments.device)
-
-
-def _fields(spec: str | None) -> str:
+def _fields(arguments: argparse.Namespace) -> int:
     """Which parts there are, and the fields of a probe made of some of them."""
     from workbench.probes import Probe
     from workbench.probes.measures.base import measures
@@ -91,7 +135,25 @@ def _fields(spec: str | None) -> str:
     from workbench.probes.optimizers.base import optimizers
     from workbench.probes.tasks.base import tasks
 
-    probe = _read(spec)[0] if spec else Probe()
+    probe = _read(arguments.spec)[0] if arguments.spec else Probe()
     lists = {"tasks": tasks(), "models": models(), "optimizers": optimizers(), "measurements": measures()}
-    named = "\n".join(f"{title}: {', '.join(found)}" for title, found in lists.items())
-    return f"{named}\n\n{Probe.describe(probe.task, probe.model, probe.optimizer)}"
+    if arguments.json:
+        parts = {
+            "run": probe.run, f"task {probe.task}": probe.task_settings, f"model {probe.model}": probe.model_settings,
+            f"optimizer {probe.optimizer}": probe.optimizer_settings,
+        }  # fmt: skip
+        described = {name: [_described(one) for one in fields(part)] for name, part in parts.items()}
+        emit_strict({**{name: list(found) for name, found in lists.items()}, "fields": described})
+        return 0
+    print("\n".join(f"{title}: {', '.join(found)}" for title, found in lists.items()))
+    print(f"\n{Probe.describe(probe.task, probe.model, probe.optimizer)}")
+    return 0
+
+
+def _described(one: Any) -> dict[str, Any]:
+    """Name, default, limits and meaning of a field."""
+    meta = one.metadata
+    allowed: dict[str, Sequence[Any]] = {"values": list(meta["values"])} if "values" in meta else {}
+    if "low" in meta:
+        allowed = {"low": meta["low"], "high": meta["high"]}
+    return {"name": one.name, "default": one.default, **allowed, "meaning": meta["doc"]}

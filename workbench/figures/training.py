@@ -59,7 +59,7 @@ def training(
     known = np.isfinite(curves[x].to_numpy(float)) & np.isfinite(curves["loss"].to_numpy(float))
     good = curves[known & (curves[x].to_numpy(float) > 0) & (curves["loss"].to_numpy(float) > 0)]
     if good.empty:
-        return empty("No loss yet", f"None of {runs} runs has measured a loss after its first step.")
+        return empty("No loss yet", f"No run of {runs} has measured a loss after its first step.")
     firsts = curves[known].groupby("run", sort=False)["loss"].first()
     ceiling = _CEILING * float(firsts.max())
     inside = good[good["loss"] <= ceiling]

@@ -69,7 +69,8 @@ def varied(sweep: Sweep) -> dict[str, np.ndarray]:
     """
     fields = [{k: v for k, v in probe.to_dict().items() if k != "schema"} for probe in sweep]
     found = {}
-    for name in dict.fromkeys(name for one in fields for name in one):
+    names = dict.fromkeys(name for one in fields for name in one)
+    for name in sorted(names, key=lambda name: name == "seed"):  # repeats come last
         values = [getattr(probe, name, None) for probe in sweep]  # a field may stand at its default, unwritten
         if len({repr(value) for value in values}) < 2:
             continue

@@ -80,4 +80,4 @@ class Job(ABC):
         """What there is so far, as a `RunTable`."""
 
     panel = late("workbench.panels.job:panel", "A panel that watches the job: progress, curves, table, cancel, resume.")
-    _repr_mimebundle_ = late("workbench.panels.job:mimebundle", "The panel in a notebook, the table as text elsewhere.")
+    _ipython_display_ = late("workbench.panels.job:display", "The panel in a notebook, the table as text elsewhere.")

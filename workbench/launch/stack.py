@@ -149,6 +149,14 @@ class Run:
             "created", checkpoint=self.step, verdict=f"waiting: {why}; goes on from step {self.step}"
         )
 
+    def begin(self, place: str, members: int, more: str = "") -> None:
+        """Say in the log who trains the run from here on."""
+        when = time.strftime("%Y-%m-%d %H:%M:%S%z")
+        stack = f"in a stack of {members}"
+        self.log(f"--- {when} process {os.getpid()} on {place}: from step {self.step} {stack}{more}")
+        if self.damage:
+            self.log(self.damage)
+
     def log(self, text: str) -> None:
         append_log(self.folder.path, text)
 

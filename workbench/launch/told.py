@@ -13,8 +13,8 @@ from workbench.probes.spec import Probe
 from workbench.units import human
 
 __all__ = [
-    "OVER", "SPOKEN", "as_text", "bar", "chosen", "counted", "duration", "headline", "printable", "remaining", "summary",
-    "trained",
+    "OVER", "SPOKEN", "as_records", "as_text", "bar", "chosen", "counted", "duration", "headline", "printable",
+    "remaining", "summary", "trained",
 ]  # fmt: skip
 
 #: States in which nothing more happens unless the probe is submitted again.
@@ -93,6 +93,12 @@ def as_text(rows: pd.DataFrame, probes: Iterable[Probe] | None = None, *, most: 
     return "\n".join(lines)
 
 
+def as_records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """The table as JSON values, one object a row; what is not known is null."""
+    records = rows.to_dict("records")
+    return [{k: None if isinstance(v, float) and math.isnan(v) else v for k, v in one.items()} for one in records]
+
+
 def headline(rows: pd.DataFrame) -> str:
     """How many runs there are, in which states."""
     return f"{len(rows)} run{'' if len(rows) == 1 else 's'}: {counted(rows['state']) or 'none'}"
@@ -109,10 +115,12 @@ def bar(rows: pd.DataFrame, probes: Sequence[Probe] | None = None, size: int = 2
 
 
 def duration(seconds: float) -> str:
-    """``8 s``, ``3 min 20 s``, ``2 h 05 min``, ``4 d 3 h``; a dash where it is not known."""
+    """``under 1 s``, ``8 s``, ``3 min 20 s``, ``2 h 05 min``, ``4 d 3 h``; a dash where it is not known."""
     if not math.isfinite(seconds):
         return "-"
-    whole = max(0, round(seconds))
+    if seconds < 1:
+        return "under 1 s"
+    whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:

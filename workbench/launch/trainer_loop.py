@@ -140,11 +140,7 @@ class TrainerLoop:
         mark = _size(self.board.worker_log(self.name))
         self.board.describe(self.name, mark=mark)
         for run in runs:
-            run.log(
-                f"--- {time.strftime('%Y-%m-%d %H:%M:%S%z')} process {os.getpid()} on {self.place}: from step "
-                f"{run.step} in a stack of {len(runs)}; worker's output in .queue/logs/{self.name}.txt"
-                + (f"\n{run.damage}; starting over" if run.damage else "")
-            )
+            run.begin(self.place, len(runs), f"; worker's output in .queue/logs/{self.name}.txt")
         seen, asked = self.board.stamp(), False
 
         def should_stop() -> bool:

@@ -111,6 +111,8 @@ def _train(
     from workbench.launch import verdicts
     from workbench.launch.stack import train_stack
 
+    for run in runs:
+        run.begin(device or "auto", len(runs))
     interrupted: list[KeyboardInterrupt] = []
 
     def watched(fraction: float, rate: float) -> None:

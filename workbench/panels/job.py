@@ -23,7 +23,7 @@ from workbench.panels.job_table import progress_html, runs_html
 from workbench.panels.state import State
 from workbench.units import axis_title
 
-__all__ = ["JobPanel", "JobState", "mimebundle", "panel"]
+__all__ = ["JobPanel", "JobState", "display", "panel"]
 
 #: Seconds between two looks at the run folders while something runs, and while all only wait.
 EVERY, IDLE = 1.0, 3.0
@@ -59,6 +59,7 @@ class JobPanel(Panel):
         job: the job.
         rows: its table, as of the last look.
         curves: its curves, as of the last look (`workbench.launch.follow.curves`).
+        at_end: called once, when all runs have ended.
     """
 
     State = JobState
@@ -66,8 +67,9 @@ class JobPanel(Panel):
     def __init__(self, job: Job, state: JobState | None = None, *, name: str = "job") -> None:
         self.job, self.name = job, name
         self.follower = Follower(job)
+        self.at_end: list[Callable[[], Any]] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._closed, self._syncing, self._drawn = False, False, ""
+        self._closed, self._syncing, self._troubled, self._drawn = False, False, False, ""
         super().__init__(state or JobState())
         self.rows, self.curves = pd.DataFrame(), pd.DataFrame()
         self._look()
@@ -180,28 +182,40 @@ class JobPanel(Panel):
         began = time.monotonic()
         self._again()
         took = time.monotonic() - began
-        if not self.over:
+        if self.over:
+            self._end()
+        else:
             pause = EVERY if (self.rows["state"] == "running").any() else IDLE
             self._timer = asyncio.get_running_loop().call_later(max(pause, took / SHARE), self._tick)
 
     @guarded
+    def _end(self) -> None:
+        calls, self.at_end = self.at_end, []
+        for call in calls:
+            call()
+
+    @guarded
     def _again(self) -> None:
-        self.refresh()
+        try:
+            self.refresh()
+        except Exception:
+            self._troubled = True
+            raise
+        if self._troubled:  # what was wrong with the last look is over
+            self._troubled = False
+            self.tell(None)
 
     def _draw(self) -> None:
         probes = self.job.sweep.probes
         self.progress.value = progress_html(self.rows, probes)
         self.runs.value = runs_html(self.rows, probes, self.follower.settings, self._state.rows)
-        self.cancel.disabled, self.resume.disabled = self.over, not self._resumable()
+        open_ = self.rows["state"].isin(["cancelled", "failed", "created"]).any()
+        self.cancel.disabled, self.resume.disabled = self.over, not bool(open_)
         chart = self.figure()
         drawn = chart.to_json()
         if drawn != self._drawn:  # the browser draws anew whatever it is given
             self._drawn = drawn
             self.show(chart)
-
-    def _resumable(self) -> bool:
-        states = self.rows["state"]
-        return bool((states.isin(["cancelled", "failed"]) | (states == "created")).any())
 
     def _sync(self) -> None:
         """Set the controls to the state."""
@@ -255,6 +269,8 @@ class JobPanel(Panel):
             self.tell(None)
         else:
             self.tell(error if isinstance(error, Exception) else RuntimeError(str(error)))
+        if self.over:
+            self._end()
         self.start()
 
 
@@ -274,17 +290,34 @@ def panel(job: Job, **state: Any) -> JobPanel:
     return made
 
 
-def mimebundle(job: Job, **_: Any) -> Any:
-    """What a notebook shows of a job: the live panel, a picture, and the table as text; elsewhere the text alone."""
-    from IPython import get_ipython
+def display(job: Job) -> None:
+    """Show the job's panel in a notebook, with a picture and the table as text for readers without a kernel.
 
-    text = told.as_text(job.table(), job.sweep)
+    The picture in a saved notebook would be of the first moment, so it is replaced when all runs have ended.
+    Where there is no notebook the text is printed.
+    """
+    from IPython import get_ipython
+    from IPython.display import display as put
+
     if getattr(get_ipython(), "kernel", None) is None:
-        return {"text/plain": text}
+        print(told.as_text(job.table(), job.sweep))
+        return
     shown = job.__dict__.get("_panel")
     if shown is None or shown._closed:
         shown = job.__dict__["_panel"] = JobPanel(job)
     shown.refresh()
+    bundle, metadata = _bundle(shown)
+    handle = put(bundle, metadata=metadata, raw=True, display_id=True)
+    if not shown.over:
+        shown.at_end.append(lambda: _replace(handle, shown))
     shown.start()
+
+
+def _replace(handle: Any, shown: JobPanel) -> None:
+    bundle, metadata = _bundle(shown)
+    handle.update(bundle, metadata=metadata, raw=True)
+
+
+def _bundle(shown: JobPanel) -> tuple[dict[str, Any], dict[str, Any]]:
     bundle, metadata = shown._repr_mimebundle_()
-    return {**bundle, "text/plain": text}, metadata
+    return {**bundle, "text/plain": told.as_text(shown.rows, shown.job.sweep)}, metadata

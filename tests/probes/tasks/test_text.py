@@ -13,8 +13,8 @@ import torch
 from workbench.probes import Probe
 from workbench.probes.tasks import corpus as corpora
 from workbench.probes.tasks import prepare as preparing
-from workbench.probes.tasks.corpus import corpora_folder, prepared, register, stdlib
-from workbench.probes.tasks.prepare import prepare, write_corpus
+from workbench.probes.tasks.corpus import corpora_folder, prepared, register, stdlib, write_corpus
+from workbench.probes.tasks.prepare import prepare
 from workbench.probes.tasks.random import stream_key
 from workbench.probes.tasks.shuffle import shuffled
 from workbench.probes.trainer import train

@@ -67,14 +67,14 @@ class _AdamPRule(AdamRule):
         n, outputs = w.shape[1:]
         wg, ww, gg, wp = ((a * b).sum(1) for a, b in ((w, g), (w, w), (g, g), (w, p)))  # each [E, outputs]
         cosines = wg.abs() / (ww * gg).sqrt().clamp_min(_TINY)
-        columns = cosines.amax(1, keepdim=True) < self.limit / math.sqrt(n)  # [E, 1]
+        columns = (cosines.amax(1, keepdim=True) < self.limit / math.sqrt(n)).float()  # [E, 1]
         wg, ww_all, gg, wp_all = (row_sum(x)[:, None] for x in (wg, ww, gg, wp))
-        whole = wg.abs() / (ww_all * gg).sqrt().clamp_min(_TINY) < self.limit / math.sqrt(n * outputs)
-        radial = torch.where(
-            columns, wp / ww.clamp_min(_TINY), torch.where(whole, wp_all / ww_all.clamp_min(_TINY), 0.0)
-        )
+        whole = (wg.abs() / (ww_all * gg).sqrt().clamp_min(_TINY) < self.limit / math.sqrt(n * outputs)).float()
+        whole = whole * (1 - columns)
+        # sums of products with 0 and 1, not torch.where: its scalars are copied from the host, which no graph allows
+        radial = columns * (wp / ww.clamp_min(_TINY)) + whole * (wp_all / ww_all.clamp_min(_TINY))
         p.sub_(w * radial[:, None])
-        return (columns | whole).float()
+        return columns + whole
 
 
 #: Below it a product of norms is zero; weights of length zero have no radial direction.

@@ -137,8 +137,7 @@ class StackOptimizer:
     def _kept(self) -> torch.Tensor:
         """What decoupled weight decay leaves of an entry, [E, 1] or [E, P]."""
         keep = self.keep()
-        if self.rule.decay_share is not None:
-            keep = 1 - (1 - keep) * self.rule.decay_share
-        if self.trained is not None:
-            keep = torch.where(self.trained > 0, keep, 1.0)
+        for share in (self.rule.decay_share, self.trained):
+            if share is not None:
+                keep = 1 - (1 - keep) * share
         return keep

@@ -27,12 +27,11 @@ import numpy as np
 from workbench.probes.tasks.byte_pairs import BytePairs, learn
 
 __all__ = [
-    "FORMAT", "Corpus", "corpora_folder", "corpus", "digest", "prepared", "read_corpus", "register", "stdlib",
-    "write_json",
+    "Corpus", "corpora_folder", "corpus", "prepared", "read_corpus", "register", "stdlib", "write_corpus", "write_json",
 ]  # fmt: skip
 
 #: Key of the JSON of a prepared text; its value is the version.
-FORMAT = "workbench_corpus"
+_FORMAT = "workbench_corpus"
 _SKIPPED = frozenset({"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"})
 
 
@@ -168,7 +167,7 @@ def _prepared(checksum: str, folder: str) -> Corpus:
             meta = json.loads(path.read_text())
         except (OSError, ValueError):
             continue
-        if isinstance(meta, dict) and meta.get(FORMAT) == 1 and str(meta.get("sha256")).startswith(checksum):
+        if isinstance(meta, dict) and meta.get(_FORMAT) == 1 and str(meta.get("sha256")).startswith(checksum):
             matching.setdefault(meta["sha256"], path)
     if not matching:
         raise FileNotFoundError(f"no text with checksum {checksum} is registered in {folder}; register(its JSON file).")
@@ -204,21 +203,53 @@ def read_corpus(path: Path) -> Corpus:
         ValueError: no such format, or the tokens are not those of the checksum.
     """
     meta = json.loads(Path(path).read_text())
-    if not isinstance(meta, dict) or meta.get(FORMAT) != 1:
-        raise ValueError(f"{path} does not describe a prepared text; write one with workbench.probes.tasks.prepare.")
+    if not isinstance(meta, dict) or meta.get(_FORMAT) != 1:
+        raise ValueError(f"{path} does not describe a prepared text; write one with write_corpus().")
     file = Path(path).parent / meta["file"]
     # Copy-on-write: torch wants memory it could write to; nobody does.
     tokens = np.load(file, mmap_mode="c") if file.suffix == ".npy" else np.memmap(file, "<u2", "c")
     vocab, split = int(meta["vocab"]), int(meta["heldout_from"])
     if tokens.dtype != np.dtype("<u2") or tokens.ndim != 1 or not 0 < split < len(tokens):
         raise ValueError(f"{file} must hold uint16 tokens in one dimension, heldout_from={split} among them.")
-    if digest(tokens) != meta["sha256"]:
+    if _digest(tokens) != meta["sha256"]:
         raise ValueError(f"{file} does not have the checksum {meta['sha256'][:16]} that {path} gives; copy it again.")
     about = {"text": str(meta.get("name", "prepared"))}
     return Corpus(tokens, vocab, split, meta["sha256"], meta.get("heldout_bytes"), about)
 
 
-def digest(tokens: np.ndarray) -> str:
+def write_corpus(
+    folder: str | os.PathLike, train: np.ndarray, heldout: np.ndarray, vocab: int, *, name: str,
+    heldout_bytes: int | None = None,
+) -> Path:  # fmt: skip
+    """Write a prepared text as ``tokens.npy`` and ``corpus.json`` in `folder`; returns the path of the JSON.
+
+    Args:
+        folder: made if absent.
+        train, heldout: token ids [n] of documents that are in no other of the two.
+        vocab: number of token ids, at most 65536.
+        name: what to call it in a run's provenance.
+        heldout_bytes: bytes of the evaluation text in UTF-8, so that bits per byte can be told.
+
+    Raises:
+        ValueError: a token is outside the vocabulary, or a part is empty.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (len(train) and len(heldout)):
+        raise ValueError(f"a text needs both parts; got {len(train)} training and {len(heldout)} held-out tokens.")
+    low = min(int(train.min()), int(heldout.min()))
+    high = max(int(train.max()), int(heldout.max()))
+    if not 0 <= low <= high < vocab <= 2**16:
+        raise ValueError(f"tokens {low} to {high} do not fit vocab={vocab}, which must be at most 65536.")
+    tokens = np.concatenate([train, heldout]).astype("<u2")
+    np.save(folder / "tokens.npy", tokens)
+    meta = {_FORMAT: 1, "file": "tokens.npy", "name": name, "sha256": _digest(tokens), "vocab": int(vocab),
+            "heldout_from": len(train), "heldout_bytes": heldout_bytes}  # fmt: skip
+    write_json(folder / "corpus.json", meta)
+    return folder / "corpus.json"
+
+
+def _digest(tokens: np.ndarray) -> str:
     """SHA-256 of the tokens' bytes, in hexadecimal digits."""
     found = hashlib.sha256()
     for start in range(0, len(tokens), 2**24):

@@ -10,41 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from workbench.probes.tasks.byte_pairs import learn
-from workbench.probes.tasks.corpus import FORMAT, digest, write_json
+from workbench.probes.tasks.corpus import write_corpus, write_json
 
-__all__ = ["prepare", "write_corpus"]
-
-
-def write_corpus(
-    folder: str | os.PathLike, train: np.ndarray, heldout: np.ndarray, vocab: int, *, name: str,
-    heldout_bytes: int | None = None,
-) -> Path:  # fmt: skip
-    """Write a prepared text as ``tokens.npy`` and ``corpus.json`` in `folder`; returns the path of the JSON.
-
-    Args:
-        folder: made if absent.
-        train, heldout: token ids [n] of documents that are in no other of the two.
-        vocab: number of token ids, at most 65536.
-        name: what to call it in a run's provenance.
-        heldout_bytes: bytes of the evaluation text in UTF-8, so that bits per byte can be told.
-
-    Raises:
-        ValueError: a token is outside the vocabulary, or a part is empty.
-    """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (len(train) and len(heldout)):
-        raise ValueError(f"a text needs both parts; got {len(train)} training and {len(heldout)} held-out tokens.")
-    low = min(int(train.min()), int(heldout.min()))
-    high = max(int(train.max()), int(heldout.max()))
-    if not 0 <= low <= high < vocab <= 2**16:
-        raise ValueError(f"tokens {low} to {high} do not fit vocab={vocab}, which must be at most 65536.")
-    tokens = np.concatenate([train, heldout]).astype("<u2")
-    np.save(folder / "tokens.npy", tokens)
-    meta = {FORMAT: 1, "file": "tokens.npy", "name": name, "sha256": digest(tokens), "vocab": int(vocab),
-            "heldout_from": len(train), "heldout_bytes": heldout_bytes}  # fmt: skip
-    write_json(folder / "corpus.json", meta)
-    return folder / "corpus.json"
+__all__ = ["prepare"]
 
 
 def prepare(

@@ -49,9 +49,7 @@ class RandomFeatureLaw(Task):
     loss: ClassVar[str] = "squared"
 
     dimension: int = whole(1024, 1, 2**17, "dimension v of the inputs")
-    data_complexity: float = number(
-        1.0, 0.0, 4.0, "alpha: inputs have standard deviations j^-alpha", member=True
-    )  # fmt: skip
+    data_complexity: float = number(1.0, 0.0, 4.0, "alpha: inputs have standard deviations j^-alpha", member=True)
     target_complexity: float = number(0.25, -4.0, 4.0, "beta: target coefficients j^-beta", member=True)
     target_noise: float = target_noise()
     train_size: int = train_size()
@@ -134,10 +132,11 @@ class RandomFeatureData(ExampleData):
     def evaluate(self, predict: Predict) -> dict[str, torch.Tensor]:
         """``loss``: the exact population risk of a linear model, found from its outputs on 0 and on unit vectors.
 
-        That takes v forward passes an evaluation. It is the risk on clean targets: with `target_noise` sigma, add sigma^2 for the risk on noisy ones.
-        Whether the model is linear is tried on the held-out inputs (to 1e-4 of its size there); where it is
-        not, ``loss`` is the mean over the held-out inputs, which ``loss_sampled`` is always. ``exact`` is 1
-        where ``loss`` is exact, else 0. With a finite training set also ``loss_train``.
+        That takes v forward passes an evaluation. It is the risk on clean targets: with `target_noise` sigma,
+        add sigma^2 for the risk on noisy ones. Whether the model is linear is tried on the held-out inputs (to
+        1e-4 of its size there); where it is not, ``loss`` is the mean over the held-out inputs, which
+        ``loss_sampled`` is always. ``exact`` is 1 where ``loss`` is exact, else 0. With a finite training set
+        also ``loss_train``.
         """
         found = super().evaluate(predict)
         zero = torch.zeros(1, 1, self.task.dimension, device=self.device)
