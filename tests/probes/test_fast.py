@@ -23,6 +23,7 @@ SHAPES = {
     # wide models at the rate of the narrow ones climb before they fall, and there two roundings part
     "d256": SMALL.replace(width=256, heads=4, context=256, lr=0.002),
     "d512": SMALL.replace(width=512, heads=8, depth=2, context=256, lr=0.001),
+    "bf16 stream": SMALL.replace(stream="bf16"),
     "muP": SMALL.replace(width=128, heads=2, parametrization="mup", attention_scale="linear", head_init="normal"),
 }
 

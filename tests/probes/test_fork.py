@@ -27,7 +27,8 @@ def checkpoint_at(step):
 
 
 def test_the_point_of_departure_by_hand():
-    assert branch_point(TRUNK, horizon(40)) == 31  # the last 10 of 40 steps decay, and the first of them still has 10/10
+    # the last 10 of 40 steps decay, and the first of them still has 10/10
+    assert branch_point(TRUNK, horizon(40)) == 31
     assert branch_point(TRUNK, TRUNK.replace(tokens=256 * 40, warmup=WARM / 40)) == 40
 
 

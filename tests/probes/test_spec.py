@@ -97,6 +97,7 @@ def test_parameters_counted_by_hand():
         ({"schedule": "zigzag"}, ValueError, "linear, cosine, constant"),
         ({"precision": "fp8"}, ValueError, "fp32, tf32, bf16"),
         ({"lr": float("nan")}, ValueError, "lr=nan"),
+        ({"stream": "bf16"}, ValueError, "needs precision='bf16'"),
         ({"lr": "0.1"}, TypeError, "lr='0.1' is not a number"),
         ({"width": 1.5}, TypeError, "not a whole number"),
         ({"width": True}, TypeError, "not a whole number"),

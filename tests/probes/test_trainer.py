@@ -22,7 +22,16 @@ def curves(result):
     return [{k: v for k, v in record.items() if k != "seconds"} for record in result.records]
 
 
-@pytest.mark.parametrize("base", [TINY, ODD, TINY.replace(precision="bf16"), Probe(tokens=2**14, evals=2)])
+@pytest.mark.parametrize(
+    "base",
+    [
+        TINY,
+        ODD,
+        TINY.replace(precision="bf16"),
+        TINY.replace(precision="bf16", stream="bf16"),
+        Probe(tokens=2**14, evals=2),
+    ],
+)
 def test_a_member_of_a_stack_is_the_solo_run_bit_for_bit(base):
     members = [
         base.replace(seed=1),

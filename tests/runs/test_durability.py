@@ -6,6 +6,7 @@ nothing ever disturbed.
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import os
@@ -24,7 +25,7 @@ from workbench.cli import main
 from workbench.launch import view
 from workbench.launch.board import Board, run_lock
 from workbench.launch.local import LocalQueue
-from workbench.launch.locks import Lock
+from workbench.launch.locks import Lock, held
 from workbench.launch.stack import Run, create
 from workbench.launch.told import as_text
 from workbench.launch.worker import run
@@ -101,7 +102,8 @@ def fill(disk: Path, leave: int = 0) -> Path:
 
 
 def test_a_full_disk_loses_no_acknowledged_record(tmp_path):
-    with small_disk(tmp_path / "disk", 64) as disk:
+    with small_disk(tmp_path / "disk", 256) as disk:
+        ballast = fill(disk, leave=16)
         folder = RunFolder.create(disk, "r", {"width": 1})
         acknowledged = []
         with pytest.raises(OSError):
@@ -113,13 +115,11 @@ def test_a_full_disk_loses_no_acknowledged_record(tmp_path):
                 folder.append({"step": -1, "loss": 0.0, "pad": "x" * 4096})
         frame, skipped = RunFolder.open(folder.path).metrics()
         assert frame["step"].tolist() == acknowledged and len(acknowledged) > 20 and len(skipped) <= 1
-        (folder.path / "spec.json").stat()
-        fill(disk)
         before = folder.status
         with pytest.raises(OSError):
             folder.set_status("running", note="x" * 4096)
         assert folder.status == before and not left_behind(disk)
-        (disk / "ballast").unlink()
+        ballast.unlink()
         with folder:
             folder.append({"step": len(acknowledged), "loss": 0.5})
         frame, skipped = RunFolder.open(folder.path).metrics()
@@ -145,12 +145,26 @@ def test_a_sweep_on_a_full_disk_is_completed_when_there_is_room(tmp_path, calm, 
         ballast = fill(disk, leave=pages)
         with pytest.raises(OSError):
             run(SWEEP, disk / "runs", device="cpu", checkpoint_seconds=0.0)
+        gc.collect()  # see the next test
         rows = view.table(disk / "runs", SWEEP)
         assert set(rows["state"]) <= {"created", "failed", "finished"} and len(rows) == 2
         ballast.unlink()
         run(SWEEP, disk / "runs", device="cpu")
         undisturbed(disk / "runs", calm)
         assert not left_behind(disk / "runs")
+
+
+@pytest.mark.xfail(strict=False, reason="worker.run keeps its locks as long as somebody holds the exception")
+def test_a_sweep_that_could_not_be_written_keeps_no_lock(tmp_path, monkeypatch):
+    """A notebook holds the last exception: the same cell, run again, must not wait for itself for ever."""
+
+    def full(self, *_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Run, "resume", full)
+    with pytest.raises(OSError) as caught:
+        run(SWEEP, tmp_path, device="cpu")
+    assert caught.value.errno == 28 and not any(held(run_lock(tmp_path, probe.id)) for probe in SWEEP)
 
 
 def test_a_queue_on_a_full_disk_says_so_and_works_when_there_is_room(tmp_path, calm):

@@ -58,6 +58,7 @@ class Ensemble:
         described = self.model.weights(self.task)
         scaled = scales(first, described)
         self.dtype = torch.bfloat16 if first.precision == "bf16" else torch.float32
+        self.stream = torch.bfloat16 if first.stream == "bf16" else torch.float32
         self.multipliers = multipliers(first, described)
         if device.type == "meta":
             start = {name: torch.empty(len(probes), *w.shape, device=device) for name, w in described.items()}
@@ -175,7 +176,7 @@ class Ensemble:
         """The arithmetic of a training step."""
         return Ops(
             self.weights.views, self.multipliers, self.dtype, fused_attention=self.backend.fused_attention,
-            rounding=self.rounding, observe=observe, training=True,
+            rounding=self.rounding, observe=observe, training=True, stream=self.stream,
         )  # fmt: skip
 
     def state(self) -> dict[str, torch.Tensor]:

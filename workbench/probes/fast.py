@@ -56,7 +56,7 @@ class FastStep:
         low = self.weights.named(self.weights.low)
         self.model = FusedTransformer(
             low, self.weights.master, self.weights.named(self.weights.grad), first.depth, first.heads,
-            multipliers=ensemble.multipliers, attention_scale=ensemble.model.score_scale,
+            residual=ensemble.stream, multipliers=ensemble.multipliers, attention_scale=ensemble.model.score_scale,
         )  # fmt: skip
         # tables by step, as in the plain rule of `optimizers.adam`
         lr, count = self.optimizer.lr, np.arange(1, context.steps + 1)[:, None]

@@ -43,7 +43,8 @@ class Ops:
     Args:
         weights: tensors [E, ...] by name.
         multipliers: by name, what the weight is multiplied by in the forward pass; 1 where absent.
-        dtype: of the inputs of matrix products; the residual stream is float32.
+        dtype: of the inputs of matrix products.
+        stream: dtype of the residual stream of a transformer.
         fused_attention: torch's fused attention kernel instead of batched products.
         rounding: simulated format of matrix-product inputs, ``rounding(tensor, role) -> tensor`` with role
             ``weights``, ``activations`` or ``gradients`` (of the product's output); None for none.
@@ -58,9 +59,9 @@ class Ops:
     def __init__(
         self, weights: Mapping[str, torch.Tensor], multipliers: Mapping[str, float], dtype: torch.dtype, *,
         fused_attention: bool = False, rounding: Callable[[torch.Tensor, str], torch.Tensor] | None = None,
-        observe: Observer | None = None, training: bool = False,
+        observe: Observer | None = None, training: bool = False, stream: torch.dtype = torch.float32,
     ) -> None:  # fmt: skip
-        self.weights, self.multipliers, self.dtype = weights, multipliers, dtype
+        self.weights, self.multipliers, self.dtype, self.stream = weights, multipliers, dtype, stream
         self.fused_attention, self.rounding, self.observe, self.training = fused_attention, rounding, observe, training
         self.members = len(next(iter(weights.values())))
         self.extra_loss: torch.Tensor | float = 0.0
@@ -114,6 +115,14 @@ class Ops:
     def wide(self, x: torch.Tensor) -> torch.Tensor:
         """x as float32, the type of residual streams (float64 where products are taken in float64)."""
         return x.to(torch.float64 if self.dtype == torch.float64 else torch.float32)
+
+    def enter(self, x: torch.Tensor) -> torch.Tensor:
+        """x as the beginning of a residual stream."""
+        return x.to(self.stream) if self.stream == torch.bfloat16 else x
+
+    def add(self, x: torch.Tensor, branch: torch.Tensor) -> torch.Tensor:
+        """The residual stream x after a branch, in the stream's dtype."""
+        return x + (branch.to(x.dtype) if self.stream == torch.bfloat16 else branch)
 
     def rms_norm(self, x: torch.Tensor, gain: str | None = None, *, dtype: torch.dtype | None = None) -> torch.Tensor:
         """x / sqrt(mean(x^2) + 1e-6) over the last dimension (Zhang & Sennrich 2019, arXiv 1910.07467).

@@ -145,6 +145,10 @@ class Run(Component):
         (), _widths, "widths sigma_rel of power-function averages of the weights kept at the evaluation points",
         later=True,
     )  # fmt: skip
+    stream: str = choice(
+        "fp32", ("fp32", "bf16"), "residual stream of a transformer in training; bf16 needs precision='bf16'",
+        later=True,
+    )  # fmt: skip
     block: int = whole(32, 0, 2**16, "entries that share a scale in simulated formats; 0: a whole matrix", later=True)
     quantized: str = choice(
         "weights_activations", ("weights", "activations", "weights_activations", "all"),
@@ -158,6 +162,8 @@ class Run(Component):
                 f"schedule={self.schedule!r} and table={self.table!r} do not fit together; "
                 'give table= its corners together with schedule="table", and neither alone.'
             )
+        if self.stream == "bf16" and self.precision != "bf16":
+            raise ValueError(f"stream='bf16' needs precision='bf16', not {self.precision!r}; change one of them.")
         if self.schedule == "wsd" and self.warmup + self.decay > 1:
             raise ValueError(f"warmup={self.warmup} and decay={self.decay} take more than all steps; lower one.")
 

@@ -122,13 +122,14 @@ class Transformer(Model):
 
     def hidden(self, ops: Ops, x: torch.Tensor) -> torch.Tensor:
         e, b, t = x.shape[:3]
-        inputs, x = x, self._entry(ops, x).view(e, b * t, -1)
+        inputs, x = x, ops.enter(self._entry(ops, x)).view(e, b * t, -1)
         for layer in range(self.depth):
             qkv = ops.linear(self._before(ops, x, f"{layer}.attention"), f"{layer}.qkv").view(e * b, t, -1)
             mixed = self._mix(ops, qkv, layer).view(e, b * t, -1)
-            x = x + ops.see(f"{layer}.attention", ops.linear(mixed, f"{layer}.attention_out"))
+            x = ops.add(x, ops.see(f"{layer}.attention", ops.linear(mixed, f"{layer}.attention_out")))
             x = self._after(ops, x, f"{layer}.attention")
-            x = x + ops.see(f"{layer}.mlp", self._mlp(ops, self._before(ops, x, f"{layer}.mlp"), layer, inputs))
+            branch = self._mlp(ops, self._before(ops, x, f"{layer}.mlp"), layer, inputs)
+            x = ops.add(x, ops.see(f"{layer}.mlp", branch))
             x = self._after(ops, x, f"{layer}.mlp")
         if self.norm_position == "post":
             return x.to(ops.dtype)

@@ -1,0 +1,214 @@
+"""Turn what make.py wrote into the files of this folder: runs, tuning, curves, facts, checksums.
+
+    PYTHONPATH=. python data/language_model/pack.py DIR [DIR ...]
+
+Each DIR holds what one piece of the sweep left: ``runs-*.jsonl`` or ``runs-*.jsonl.gz``, ``power.csv`` and
+``provenance.json``. A run found in several pieces counts once, so a later piece may hold the earlier ones' runs.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pandas as pd
+
+from workbench.probes import Probe
+from workbench.probes.fork import branch_point
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from pack import digits, sha256
+
+HERE = Path(__file__).parent
+#: What a probe's columns are called here; what all runs of a language share goes to sweep.json.
+SPEC = ["width", "depth", "heads", "batch_tokens", "tokens", "parametrization", "schedule", "warmup", "lr", "seed"]
+SPEC += ["evals", "eval_spacing"]
+COLUMNS = ["run", "language", "stage", "level", "trunk", "params", "params_non_embedding", "flops", "flops_spent"]
+COLUMNS += ["loss", "train_loss", "steps", "epochs", "seconds", "wall_seconds", "stacked", *SPEC]
+TUNING = ["run", "language", "params", "params_non_embedding", "flops", "loss", "train_loss", "status", "steps"]
+TUNING += ["epochs", "seconds", "wall_seconds", "stacked", *SPEC]
+CURVE = ["run", "step", "tokens", "loss", "train_loss", "lr"]
+ORDER = ["language", "stage", "params_non_embedding", "tokens", "schedule", "batch_tokens", "lr", "seed"]
+SAMPLING = 2.0  # seconds between samples of power.csv
+#: The machine of the first piece was given back before make.py came to write this; the times are those of its log.
+FIRST = {
+    "gpus": ["GPU 0: NVIDIA H200", "GPU 1: NVIDIA H200"], "python": "3.12.3", "torch": "2.11.0+cu130", "cuda": "13.0",
+    "commit": "eda0d96", "begin": "2026-11-23T03:36:10+00:00", "end": "2026-11-23T03:51:08+00:00",
+}  # fmt: skip
+#: What corpus.py recorded of the text; the checksum of the training text enters every probe of it.
+TEXT = {
+    "source": "C code and documentation of the Linux kernel: Debian package linux-source-6.1",
+    "recipe": "data/language_model/corpus.py",
+    "tokens": "bytes (256 values)",
+    "licence": "GPL-2.0 and compatible, file by file. The text is not shipped: recipe and checksums make it again.",
+}
+NOTES = {
+    "language": "text: the kernel's source. known: power-law bigrams of known entropy",
+    "stage": "final: the horizons of each size. batch, schedule: the studies of batch size and of schedule",
+    "level": "of final runs: 0 the longest horizon, each next one half as long",
+    "trunk": "of final runs: the longest run of the same size and seed, from which shorter ones branch off",
+    "flops": "6 x params x tokens of the run that the specification describes",
+    "flops_spent": "the same for the part trained on its own: a branch is charged from where it leaves its trunk",
+    "epochs": "times the training text was read",
+    "seconds": "of training since step 0, of the whole stack; of a branch with its share of the trunk",
+    "wall_seconds": "what the stack took on its own, set-up and evaluation included; a branch from where it departs",
+    "stacked": "runs trained together in this run's stack",
+}
+
+
+def main(folders: list[Path]) -> None:
+    found = {run["id"]: run for folder in folders for run in read(folder)}
+    rows = pd.DataFrame([row(run) for run in found.values()])
+    rows = rows.sort_values([*ORDER, "run"], ignore_index=True)
+    trunks = {
+        tuple(t[k] for k in ("language", "width", "depth", "seed")): t["run"]
+        for t in rows.to_dict("records")
+        if t["stage"] == "final" and t["level"] == 0
+    }
+    branches = rows["stage"] == "final"
+    keys = rows[["language", "width", "depth", "seed"]].itertuples(index=False, name=None)
+    rows["trunk"] = [trunks[key] if branch else None for key, branch in zip(keys, branches, strict=True)]
+    rows["flops_spent"] = [spent(found[r.run], found.get(r.trunk)) for r in rows.itertuples()]
+    rows["level"] = rows["level"].astype("Int64")
+
+    final = rows[rows["stage"] != "tune"]
+    bad = final[final["status"] != "finished"]
+    if len(bad):
+        raise SystemExit(f"{len(bad)} runs did not finish, such as {bad['run'].iloc[0]}; look at them before packing.")
+    write_table(final[COLUMNS], "runs.csv")
+    write_table(rows.loc[rows["stage"] == "tune", TUNING], "tuning.csv")
+    curves = pd.concat([pd.DataFrame(found[run]["curve"]).assign(run=run) for run in final["run"]], ignore_index=True)
+    digits(curves[CURVE]).to_parquet(HERE / "curves.parquet", index=False, compression="zstd")
+    about = facts(folders, found, rows)
+    (HERE / "sweep.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+    names = ("curves.parquet", "runs.csv", "sweep.json", "tuning.csv")
+    (HERE / "SHA256SUMS").write_text("".join(f"{sha256(HERE / name)}  {name}\n" for name in names))
+    print(f"{len(final)} runs, {len(rows) - len(final)} tuning runs, {len(curves)} curve points")
+
+
+def read(folder: Path) -> Iterator[dict]:
+    """Every whole line of every ``runs-*.jsonl`` and ``runs-*.jsonl.gz``."""
+    files = sorted([*folder.glob("runs-*.jsonl"), *folder.glob("runs-*.jsonl.gz")])
+    if not files:
+        raise SystemExit(f"{folder} holds no runs-*.jsonl or runs-*.jsonl.gz.")
+    for path in files:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt") as lines:
+            yield from (json.loads(line) for line in lines if line.endswith("\n"))
+
+
+def row(run: dict) -> dict:
+    """The columns of one run; the specification comes from its probe, defaults filled in."""
+    probe = Probe.from_dict(run["probe"])
+    if probe.id != run["id"]:
+        raise SystemExit(f"run {run['id']} is not the hash of its specification ({probe.id}).")
+    return {
+        **{name: getattr(probe, name) for name in SPEC},
+        **{name: run[name] for name in ("params", "params_non_embedding", "flops", "loss", "train_loss", "status")},
+        **{name: run[name] for name in ("steps", "seconds", "language", "stage")},
+        "run": run["id"], "level": run.get("level"), "wall_seconds": round(run["wall"], 3),
+        "stacked": run["how"]["stacked"], "epochs": float(f"{run['how'].get('epochs') or 0:.4g}"),
+    }  # fmt: skip
+
+
+def spent(run: dict, trunk: dict | None) -> float:
+    """FLOPs trained for this run alone: from the step on where it leaves its trunk."""
+    probe = Probe.from_dict(run["probe"])
+    if trunk is None or trunk["id"] == run["id"]:
+        return run["flops"]
+    shared = branch_point(Probe.from_dict(trunk["probe"]), probe)
+    return run["flops"] * (1 - shared / probe.steps)
+
+
+def joules(folder: Path, begin: str, end: str) -> dict | None:
+    """Energy of all GPUs between two times, from the power samples; power.csv begins where the piece does."""
+    path = folder / "power.csv"
+    if not path.exists():
+        return None
+    watts = [float(line.split(",")[-1].split()[0]) for line in path.read_text().splitlines() if line.endswith("W")]
+    seconds = (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds()
+    gpus = len(FIRST["gpus"])
+    used = watts[: gpus * round(seconds / SAMPLING)]
+    mean = sum(used) / len(used)
+    return {
+        "joules": round(mean * gpus * seconds, -3), "mean_watts_a_gpu": round(mean, 1), "max_watts": max(watts),
+        "how": f"nvidia-smi's power draw, {len(used)} samples, one every {SAMPLING:g} s a GPU",
+    }  # fmt: skip
+
+
+def sessions(folders: list[Path]) -> list[dict]:
+    """What each piece cost and where it ran."""
+    without = [folder for folder in folders if not (folder / "provenance.json").exists()]
+    if len(without) > 1:
+        raise SystemExit(f"{', '.join(map(str, without))}: only the first piece may lack its provenance.json.")
+    out = []
+    for folder in folders:
+        path = folder / "provenance.json"
+        if path.exists():
+            out += json.loads(path.read_text())
+            continue
+        seconds = (datetime.fromisoformat(FIRST["end"]) - datetime.fromisoformat(FIRST["begin"])).total_seconds()
+        runs = sum(1 for _ in read(folder))
+        energy = joules(folder, FIRST["begin"], FIRST["end"])
+        out.append({**FIRST, "seconds": seconds, "runs": runs, "energy": energy})
+    return out
+
+
+def facts(folders: list[Path], found: dict[str, dict], rows: pd.DataFrame) -> dict:
+    """The content of sweep.json."""
+    probes = {run["language"]: Probe.from_dict(run["probe"]).to_dict() for run in found.values()}
+    varying = {*SPEC, "decay", "base_width"}
+    shared = {name: {k: v for k, v in probe.items() if k not in varying} for name, probe in probes.items()}
+    text = next((run["how"] for run in found.values() if run["language"] == "text"), {})
+    names = ("text_sha256", "train_text_tokens", "heldout_text_tokens", "heldout_tokens")
+    ran = sessions(folders)
+    final = rows[rows["stage"] == "final"]
+    sizes = final.groupby(["language", "width", "depth"], as_index=False).agg(
+        params=("params", "first"), params_non_embedding=("params_non_embedding", "first"), lr=("lr", "first"),
+        batch_tokens=("batch_tokens", "first"), seeds=("seed", "nunique"), longest=("tokens", "max"),
+    )  # fmt: skip
+    attributes = {
+        "training_data": "C code and documentation of the Linux kernel as bytes, 295.5 MB in random windows; the two "
+        "largest sizes read it more than once at their longest horizons (column epochs)",
+        "parameter_count": "all trainable parameters, embeddings, positions and untied head included; "
+        "params_non_embedding holds the blocks alone, and tokens per parameter of the plan refer to these",
+        "flop_count": "6ND with N = params, of the run that the specification describes; flops_spent is less for "
+        "horizons that branch off a longer run",
+        "architecture": "decoder-only transformers, width 64 to 512 in heads of 64; depth 1, 2 or 4 changes with "
+        "size, and models of one block are off the trend of the deeper ones",
+        "hyperparameters": "learning rate tuned per size at 26 (the two largest sizes 13) tokens per non-embedding "
+        "parameter on a seed of its own (tuning.csv), then the same at all horizons; the batch grows with size",
+        "schedule": "warm-up over 0.8 % of the longest horizon, constant, linear decay over the last 20 % of each "
+        "horizon; the studies have constant and cosine too",
+        "checkpoints": "final losses; horizons of one size and seed share their trunk up to their own decay",
+        "metric": "cross-entropy on 2^20 held-out bytes, whole documents held out, nats per byte; the same for all",
+        "hardware": "NVIDIA H200, bf16 with fp32 master weights",
+        "released": "code, recipe of the text, settings, runs, curves and tuning runs are in data/language_model",
+    }
+    return {
+        "schema": 1,
+        "runs": "runs.csv",
+        "curves": "curves.parquet",
+        "columns": NOTES,
+        "attributes": attributes,
+        "shared": shared,
+        "sizes": sizes.to_dict("records"),
+        "text": {**TEXT, **{name: text.get(name) for name in names}},
+        "flops": float(f"{rows['flops'].sum():.4g}"),
+        "flops_spent": float(f"{rows['flops_spent'].sum():.4g}"),
+        "seconds": sum(s["seconds"] for s in ran),
+        "sessions": ran,
+        "command": "PYTHONPATH=. python data/language_model/make.py --text CORPUS --out DIR --minutes 15.5, and again "
+        "until all is done; PYTHONPATH=. python data/language_model/pack.py DIR",
+    }
+
+
+def write_table(frame: pd.DataFrame, name: str) -> None:
+    digits(frame).to_csv(HERE / name, index=False, lineterminator="\n")
+
+
+if __name__ == "__main__":
+    main([Path(folder) for folder in sys.argv[1:]])
