@@ -30,10 +30,12 @@ if TYPE_CHECKING:
     from workbench.fits.compare import Comparison, compare
     from workbench.fits.fit import fit
     from workbench.fits.result import Fit
+    from workbench.launch.local import LocalQueue
+    from workbench.launch.slurm import SlurmQueue
     from workbench.laws.base import Law
     from workbench.laws.schedules.schedule import Schedule
     from workbench.probes.spec import Probe
-    from workbench.probes.sweep import Sweep
+    from workbench.probes.sweep import Span, Sweep
     from workbench.runs.load import load
     from workbench.runs.table import RunTable
 
@@ -72,13 +74,16 @@ _CONTENTS = {
     "Schedule": "workbench.laws.schedules.schedule",
     "Probe": "workbench.probes.spec",
     "Sweep": "workbench.probes.sweep",
+    "Span": "workbench.probes.sweep",
+    "LocalQueue": "workbench.launch.local",
+    "SlurmQueue": "workbench.launch.slurm",
 }
 
 __all__ = [
-    "Comparison", "Fit", "Frontier", "InferenceCost", "Law", "MeasuredCost", "Multiverse", "Plan", "PowerCost",
-    "Probe", "RunTable", "Schedule", "Sweep", "approaches", "chain", "compare", "critical_batch", "crossover",
-    "envelope", "equal_exponents", "fit", "fit_curves", "frontier", "influence", "isoflop", "load",
-    "multiplier", "multiverse", "next_runs", "optimum", "replicates", "rolling_origin",
+    "Comparison", "Fit", "Frontier", "InferenceCost", "Law", "LocalQueue", "MeasuredCost", "Multiverse", "Plan",
+    "PowerCost", "Probe", "RunTable", "Schedule", "SlurmQueue", "Span", "Sweep", "approaches", "chain", "compare",
+    "critical_batch", "crossover", "envelope", "equal_exponents", "fit", "fit_curves", "frontier", "influence",
+    "isoflop", "load", "multiplier", "multiverse", "next_runs", "optimum", "replicates", "rolling_origin",
 ]  # fmt: skip
 
 

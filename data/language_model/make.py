@@ -312,34 +312,42 @@ def one_process(options: argparse.Namespace, rank: int, gpus: int, end: float) -
     Worker(options, rank, end).run()
 
 
-def provenance(options: argparse.Namespace, begin: datetime, before: dict, gpus: list[str]) -> None:
+def provenance(options: argparse.Namespace, begin: datetime, before: dict, gpus: list[str], sampled: int) -> None:
     """Append this piece to provenance.json: where it ran, what it cost."""
     import torch
 
     runs = Done(options.out).runs()
     new = [run for key, run in runs.items() if key not in before]
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
     path = options.out / "provenance.json"
     pieces = json.loads(path.read_text()) if path.exists() else []
     end = datetime.now(UTC)
     pieces.append(
         {
             "gpus": gpus, "python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__,
-            "cuda": torch.version.cuda, "commit": commit.stdout.strip() or options.commit, "begin": begin.isoformat(),
+            "cuda": torch.version.cuda, "commit": options.commit or head(), "begin": begin.isoformat(),
             "end": end.isoformat(), "seconds": (end - begin).total_seconds(), "runs": len(new),
-            "flops": sum(run["flops"] for run in new), "joules": energy(begin, end, options.out),
+            "flops": sum(run["flops"] for run in new), "joules": energy(begin, end, options.out, sampled),
         }
     )  # fmt: skip
     path.write_text(json.dumps(pieces, indent=1))
     print(f"{len(new)} new runs, {len(runs)} in all, {sum(r['flops'] for r in runs.values()):.3g} FLOP in all")
 
 
-def energy(begin: datetime, end: datetime, out: Path) -> float | None:
-    """Joules drawn by all GPUs, from the power samples of nvidia-smi; None if there are none."""
+def head() -> str | None:
+    """Commit of this checkout, if it is one."""
+    if not which("git"):
+        return None
+    told = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
+    return told.stdout.strip() or None
+
+
+def energy(begin: datetime, end: datetime, out: Path, skip: int) -> float | None:
+    """Joules drawn by all GPUs, from nvidia-smi's samples behind the `skip` bytes of earlier pieces; None without any."""
     path = out / "power.csv"
     if not path.exists():
         return None
-    samples = [float(line.split(",")[-1].split()[0]) for line in path.read_text().splitlines() if line[-1:] == "W"]
+    lines = path.read_bytes()[skip:].decode().splitlines()
+    samples = [float(line.split(",")[-1].split()[0]) for line in lines if line[-1:] == "W"]
     return float(np.mean(samples)) * (end - begin).total_seconds() * count_gpus() if samples else None
 
 
@@ -394,11 +402,12 @@ def main() -> None:
             raise SystemExit(f"the text in {options.text} has checksum {checksum[:16]}, not {TEXT}.")
     gpus = count_gpus() if options.device != "cpu" else 0
     end = time.time() + 60 * options.minutes
-    power = None
+    power, path = None, options.out / "power.csv"
+    sampled = path.stat().st_size if path.exists() else 0
     if gpus:
         power = subprocess.Popen(
             ["nvidia-smi", "--query-gpu=power.draw", "--format=csv,noheader", "-l", "2"],
-            stdout=(options.out / "power.csv").open("a"),
+            stdout=path.open("a"),
         )  # fmt: skip
     context = multiprocessing.get_context("spawn")
     workers = [
@@ -414,7 +423,7 @@ def main() -> None:
         if power is not None:
             power.terminate()
         names = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True).stdout if gpus else ""
-        provenance(options, begin, before, [line.split(" (")[0] for line in names.splitlines()])
+        provenance(options, begin, before, [line.split(" (")[0] for line in names.splitlines()], sampled)
 
 
 if __name__ == "__main__":

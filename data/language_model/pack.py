@@ -19,6 +19,7 @@ import pandas as pd
 
 from workbench.probes import Probe
 from workbench.probes.fork import branch_point
+from workbench.probes.tasks.bigram import BigramLanguage
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from pack import digits, sha256
@@ -39,13 +40,7 @@ FIRST = {
     "gpus": ["GPU 0: NVIDIA H200", "GPU 1: NVIDIA H200"], "python": "3.12.3", "torch": "2.11.0+cu130", "cuda": "13.0",
     "commit": "eda0d96", "begin": "2026-11-23T03:36:10+00:00", "end": "2026-11-23T03:51:08+00:00",
 }  # fmt: skip
-#: What corpus.py recorded of the text; the checksum of the training text enters every probe of it.
-TEXT = {
-    "source": "C code and documentation of the Linux kernel: Debian package linux-source-6.1",
-    "recipe": "data/language_model/corpus.py",
-    "tokens": "bytes (256 values)",
-    "licence": "GPL-2.0 and compatible, file by file. The text is not shipped: recipe and checksums make it again.",
-}
+REMARK = "The text is not shipped: recipe (data/language_model/corpus.py) and checksums make it again."
 NOTES = {
     "language": "text: the kernel's source. known: power-law bigrams of known entropy",
     "stage": "final: the horizons of each size. batch, schedule: the studies of batch size and of schedule",
@@ -85,7 +80,7 @@ def main(folders: list[Path]) -> None:
     digits(curves[CURVE]).to_parquet(HERE / "curves.parquet", index=False, compression="zstd")
     about = facts(folders, found, rows)
     (HERE / "sweep.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n")
-    names = ("curves.parquet", "runs.csv", "sweep.json", "tuning.csv")
+    names = ("corpus.json", "curves.parquet", "runs.csv", "sweep.json", "tuning.csv")
     (HERE / "SHA256SUMS").write_text("".join(f"{sha256(HERE / name)}  {name}\n" for name in names))
     print(f"{len(final)} runs, {len(rows) - len(final)} tuning runs, {len(curves)} curve points")
 
@@ -162,8 +157,9 @@ def facts(folders: list[Path], found: dict[str, dict], rows: pd.DataFrame) -> di
     probes = {run["language"]: Probe.from_dict(run["probe"]).to_dict() for run in found.values()}
     varying = {*SPEC, "decay", "base_width"}
     shared = {name: {k: v for k, v in probe.items() if k not in varying} for name, probe in probes.items()}
-    text = next((run["how"] for run in found.values() if run["language"] == "text"), {})
-    names = ("text_sha256", "train_text_tokens", "heldout_text_tokens", "heldout_tokens")
+    text = json.loads((HERE / "corpus.json").read_text()) | {"remark": REMARK}
+    how = next((run["how"] for run in found.values() if run["language"] == "text"), {})
+    text |= {name: how.get(name) for name in ("text_sha256", "heldout_tokens")}
     ran = sessions(folders)
     final = rows[rows["stage"] == "final"]
     sizes = final.groupby(["language", "width", "depth"], as_index=False).agg(
@@ -171,8 +167,8 @@ def facts(folders: list[Path], found: dict[str, dict], rows: pd.DataFrame) -> di
         batch_tokens=("batch_tokens", "first"), seeds=("seed", "nunique"), longest=("tokens", "max"),
     )  # fmt: skip
     attributes = {
-        "training_data": "C code and documentation of the Linux kernel as bytes, 295.5 MB in random windows; the two "
-        "largest sizes read it more than once at their longest horizons (column epochs)",
+        "training_data": "C code and documentation of the Linux kernel as bytes, 295.5 MB in windows without "
+        "replacement; the two largest sizes read it more than once at their longest horizons (column epochs)",
         "parameter_count": "all trainable parameters, embeddings, positions and untied head included; "
         "params_non_embedding holds the blocks alone, and tokens per parameter of the plan refer to these",
         "flop_count": "6ND with N = params, of the run that the specification describes; flops_spent is less for "
@@ -185,9 +181,13 @@ def facts(folders: list[Path], found: dict[str, dict], rows: pd.DataFrame) -> di
         "horizon; the studies have constant and cosine too",
         "checkpoints": "final losses; horizons of one size and seed share their trunk up to their own decay",
         "metric": "cross-entropy on 2^20 held-out bytes, whole documents held out, nats per byte; the same for all",
-        "hardware": "NVIDIA H200, bf16 with fp32 master weights",
+        "hardware": "NVIDIA H200, bf16 with fp32 master weights, evaluation in fp32",
         "released": "code, recipe of the text, settings, runs, curves and tuning runs are in data/language_model",
     }
+    if "known" in probes:
+        known = probes["known"]
+        language = BigramLanguage(known["vocab"], known["tau"], known["s"], known.get("language_seed", 0))
+        attributes["known_language"] = {"entropy": language.entropy, "unigram_entropy": language.unigram_entropy}
     return {
         "schema": 1,
         "runs": "runs.csv",
@@ -196,7 +196,7 @@ def facts(folders: list[Path], found: dict[str, dict], rows: pd.DataFrame) -> di
         "attributes": attributes,
         "shared": shared,
         "sizes": sizes.to_dict("records"),
-        "text": {**TEXT, **{name: text.get(name) for name in names}},
+        "text": text,
         "flops": float(f"{rows['flops'].sum():.4g}"),
         "flops_spent": float(f"{rows['flops_spent'].sum():.4g}"),
         "seconds": sum(s["seconds"] for s in ran),

@@ -164,7 +164,7 @@ def test_a_worker_that_ignores_term_is_killed_after_its_grace(queue, fake):
     hung = processes(q.root)["trainer"]
     job.cancel()
     said = status(q.root, BASE)
-    assert said["state"] == "cancelled" and said["checkpoint"] == 20 and not kill(hung[0])
+    assert said["state"] == "cancelled" and 0 < said["checkpoint"] <= 20 and not kill(hung[0])
     eventually(lambda: not any(processes(q.root).values()))  # else it starts the next with the fault of before
     fake()
     assert q.submit(BASE).wait(60)

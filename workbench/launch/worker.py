@@ -90,9 +90,14 @@ def _next(root: Path, left: Sequence[Probe]) -> list[Run]:
 
     for positions in Sweep(tuple(left)).buckets():
         runs = [run for i in positions if (run := Run.attempt(root, left[i])) is not None]
-        for run in runs:
-            if not ended(run.folder):  # another process may just have finished it
-                run.resume()
+        try:
+            for run in runs:
+                if not ended(run.folder):  # another process may just have finished it
+                    run.resume()
+        except BaseException:  # a lock that is kept would make the same cell, run again, wait for itself
+            for run in runs:
+                run.close()
+            raise
         open_ = [run for run in runs if not ended(run.folder)]
         # members go on together from one step, those that are least far first
         first = [run for run in open_ if run.step == min(r.step for r in open_)]
@@ -111,8 +116,6 @@ def _train(
     from workbench.launch import verdicts
     from workbench.launch.stack import train_stack
 
-    for run in runs:
-        run.begin(device or "auto", len(runs))
     interrupted: list[KeyboardInterrupt] = []
 
     def watched(fraction: float, rate: float) -> None:
@@ -122,6 +125,8 @@ def _train(
             interrupted.append(interrupt)
 
     try:
+        for run in runs:
+            run.begin(device or "auto", len(runs))
         with _ctrl_c(interrupted):
             outcomes = train_stack(
                 runs, device=device, checkpoint_seconds=checkpoint_seconds, tick=watched, place=device or "auto",

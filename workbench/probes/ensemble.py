@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from workbench.probes.backend import Backend
-from workbench.probes.fast import fast_step
+from workbench.probes.cpu_step import CpuStep, cpu_step
+from workbench.probes.fast import FastStep, fast_step
 from workbench.probes.flat import FlatWeights
 from workbench.probes.functional import cross_entropy, product, squared_error
 from workbench.probes.initial import initial_weights
@@ -44,7 +45,8 @@ class Ensemble:
         step: optimizer steps done.
         weights: the flat weights [E, P].
         data, model, optimizer: the parts.
-        fast: the step in kernels of our own, where they cover the stack (`workbench.probes.fast`); else None.
+        fast: the step written out by hand, where one covers the stack: in kernels of our own on CUDA
+            (`workbench.probes.fast`), or member by member on a CPU (`workbench.probes.cpu_step`); else None.
     """
 
     def __init__(
@@ -84,7 +86,7 @@ class Ensemble:
         if device.type == "cpu" and self.task.loss == "cross_entropy":
             self._workspace = torch.empty(1, first.batch_tokens, self.task.outputs)
         self._loss, self._update = self.loss, self.optimizer.update
-        self.fast = fast_step(self)
+        self.fast: FastStep | CpuStep | None = fast_step(self) or cpu_step(self)
         if compile and self.fast is None:
             # Every bucket is a new shape; without the reset dynamo would give up after eight of them.
             torch.compiler.reset()

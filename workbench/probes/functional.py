@@ -10,11 +10,13 @@ import torch
 from torch.autograd.function import once_differentiable
 
 __all__ = [
-    "attend", "attention", "cross_entropy", "pointwise", "product", "relu_squared", "rms_norm", "rotate",
-    "squared_error", "swiglu",
+    "attend", "attention", "by_member", "cross_entropy", "pointwise", "product", "relu_squared", "rms_norm", "rotate",
+    "squared_error", "swiglu", "wider",
 ]  # fmt: skip
 
 _EPS = 1e-6
+#: Multiplications of a batch of products beyond which torch changes the library on a CPU; see `wider`.
+_ONE_LIBRARY = 16**3
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -61,7 +63,7 @@ class _SwiGLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx, packed):
         gate, value = packed.chunk(2, -1)
-        opened = torch.nn.functional.silu(gate)
+        opened = by_member(torch.nn.functional.silu, gate)
         ctx.save_for_backward(packed, opened)
         return opened * value
 
@@ -72,7 +74,7 @@ class _SwiGLU(torch.autograd.Function):
         gate, value = packed.chunk(2, -1)
         out = torch.empty_like(packed)
         to_gate, to_value = out.chunk(2, -1)
-        to_gate.copy_(torch.ops.aten.silu_backward(grad * value, gate))
+        to_gate.copy_(by_member(torch.ops.aten.silu_backward, grad * value, gate))
         to_value.copy_(grad * opened)
         return out
 
@@ -124,13 +126,23 @@ def pointwise(function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor)
     """function(x), entry by entry, for x [E, ...], such that a member's bits do not depend on its neighbours.
 
     A CPU computes the last few entries of a tensor by a scalar routine that may round otherwise. Where a
-    member's entries do not fill whole vectors, they are padded to do so.
+    member's entries do not fill whole vectors, they are padded to do so; see also `by_member`.
     """
     entries = x[0].numel()
     if x.is_cuda or entries % _LANES == 0:
-        return function(x)
+        return by_member(function, x)
     padded = torch.nn.functional.pad(x.flatten(1), (0, -entries % _LANES))
-    return function(padded)[:, :entries].view(x.shape)
+    return by_member(function, padded)[:, :entries].view(x.shape)
+
+
+def by_member(function: Callable[..., torch.Tensor], *x: torch.Tensor) -> torch.Tensor:
+    """function(*x) of tensors [E, ...], one member at a time where several CPU threads would share them.
+
+    Threads divide the entries of a tensor evenly, so where one ends and its scalar tail lies would depend on E.
+    """
+    if x[0].device.type != "cpu" or len(x[0]) == 1 or torch.get_num_threads() == 1:
+        return function(*x)
+    return torch.cat([function(*one) for one in zip(*(part.split(1) for part in x), strict=True)])
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -195,14 +207,34 @@ def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """a b of a [E, n, d] and b [E, d, k], such that a member's bits do not depend on its neighbours.
 
     A library takes another routine, with another order of sums, for one product of a matrix by a vector than
-    for a batch of them: in the product itself or in one of its gradients. So no side is left at 1.
+    for a batch of them: in the product itself or in one of its gradients. So no side is left at 1. Small
+    products are taken in a `wider` type.
     """
     n, d, k = *a.shape[1:], b.shape[2]
+    wide = wider(a, n, d, k)
+    if wide is not None:
+        return product(a.to(wide), b.to(wide)).to(a.dtype)
     if min(n, d, k) > 1:
         return torch.bmm(a, b)
     pad = torch.nn.functional.pad
     a, b = pad(a, (0, int(d == 1), 0, int(n == 1))), pad(b, (0, int(k == 1), 0, int(d == 1)))
     return torch.bmm(a, b)[:, :n, :k]
+
+
+def wider(x: torch.Tensor, n: int, d: int, k: int) -> torch.dtype | None:
+    """The type in which to take products [n, d] [d, k] like `x`, so that their bits do not depend on the batch.
+
+    torch hands products in bfloat16, and in float32 unless its precision is ``highest``, to another library
+    on a CPU once the whole *batch* has more than 16^3 multiplications. A matrix with fewer of them would meet
+    the one library alone and the other in a stack. float32 at ``highest`` and float64 know one only. None where
+    the type of `x` will do.
+    """
+    if x.device.type != "cpu" or max(n, 2) * max(d, 2) * max(k, 2) > _ONE_LIBRARY:
+        return None
+    exact = torch.get_float32_matmul_precision() == "highest"
+    if x.dtype == torch.bfloat16:
+        return torch.float32 if exact else torch.float64
+    return torch.float64 if x.dtype == torch.float32 and not exact else None
 
 
 def attention(
@@ -227,7 +259,15 @@ def attend(
     fused: bool = False,
 ) -> torch.Tensor:  # fmt: skip
     """`attention` of queries, keys and values that are apart, each [S, heads, T, c]: [S, T, heads c]."""
-    s, heads, t, _ = q.shape
+    s, heads, t, c = q.shape
+    wide = wider(q, t, c, t)
+    if wide is not None:
+        return attend(q.to(wide), k.to(wide), v.to(wide), causal=causal, scale=scale, fused=fused).to(q.dtype)
+    if c == 1 and q.device.type == "cpu":  # as in `product`, no side is left at 1
+        q, k, v = (torch.nn.functional.pad(part, (0, 1)) for part in (q, k, v))
+        scale = 1.0 if scale is None else scale
+        out = attend(q, k, v, causal=causal, scale=scale, fused=fused)
+        return out.view(s, t, heads, 2)[..., 0]
     if fused:
         out = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal, scale=scale)
     else:

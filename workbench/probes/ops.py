@@ -112,6 +112,10 @@ class Ops:
         w = self.weights[name]
         return cells.constant(self.matmul(x, w.detach(), self.multipliers.get(name, 1.0)), w)
 
+    def wide_linear(self, x: torch.Tensor, name: str) -> torch.Tensor:
+        """x w in the type of `wide`, unrounded: for a product that stays out of low precision (a router)."""
+        return plain.product(self.wide(x), self.wide(self.weight(name)))
+
     def wide(self, x: torch.Tensor) -> torch.Tensor:
         """x as float32, the type of residual streams (float64 where products are taken in float64)."""
         return x.to(torch.float64 if self.dtype == torch.float64 else torch.float32)
@@ -236,7 +240,8 @@ class Ops:
     def _see_scores(self, name: str, q: torch.Tensor, k: torch.Tensor, causal: bool, scale: float | None) -> None:
         t, c = q.shape[-2:]
         with torch.no_grad():
-            scores = torch.matmul(q.float(), k.float().mT) * (1 / math.sqrt(c) if scale is None else scale)
+            scores = plain.product(q.float().flatten(0, 1), k.float().flatten(0, 1).mT).view(*q.shape[:2], t, t)
+            scores = scores * (1 / math.sqrt(c) if scale is None else scale)
             if causal:
                 row, column = torch.tril_indices(t, t, device=q.device)
                 scores = scores[..., row, column]

@@ -69,6 +69,8 @@ class RunFolder:
         file = folder.path / "spec.json"
         if not file.exists():
             _write_whole(file, written, replace=False)
+        elif _torn(file, written):
+            _write_whole(file, written, replace=True)
         if dumps(folder.spec, sort_keys=True, indent=1) != written:
             raise ValueError(f"{str(folder.path)!r} holds a run with another spec; give this one another id")
         if not (folder.path / "status.json").exists():
@@ -206,13 +208,19 @@ class RunFolder:
         file = self.path / "metrics.jsonl"
         descriptor = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
         self._descriptor = descriptor
-        data = file.read_bytes()
-        if data and not data.endswith(b"\n"):
-            self._write("\n")
-        if not _starts_with_header(data):
-            self._write(dumps(_HEADER) + "\n")
-        os.fsync(descriptor)
-        _sync_folder(self.path)
+        try:
+            data = file.read_bytes()
+            if data and not data.endswith(b"\n"):
+                self._write("\n")
+            if not _starts_with_header(data):
+                self._write(dumps(_HEADER) + "\n")
+            os.fsync(descriptor)
+            _sync_folder(self.path)
+        except BaseException:  # the disk may still be full: the next append must find the file unrepaired
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+                self._descriptor = None
+            raise
         self._synced = time.monotonic()
         return descriptor
 
@@ -226,6 +234,12 @@ class RunFolder:
             raise OSError(
                 f"only {written} of {len(data)} bytes of a record reached {str(self.path)!r}; is the disk full?"
             )
+
+
+def _torn(file: Path, whole: str) -> bool:
+    """Whether `file` holds the beginning of `whole` and nothing else."""
+    found, wanted = file.read_bytes(), whole.encode("utf-8", "backslashreplace")
+    return len(found) < len(wanted) and wanted.startswith(found)
 
 
 def _starts_with_header(data: bytes) -> bool:

@@ -88,7 +88,7 @@ class Mixture(Transformer):
 
     def _routed(self, ops: Ops, x: torch.Tensor, layer: int) -> torch.Tensor:
         """The weight of every expert for every token, [E, n, experts]; 0 for those not chosen."""
-        shares = torch.softmax(torch.bmm(ops.wide(x), ops.wide(ops.weight(f"{layer}.router"))), -1)
+        shares = torch.softmax(ops.wide_linear(x, f"{layer}.router"), -1)
         best = shares.topk(self.chosen, -1).indices
         mask = torch.zeros_like(shares).scatter_(-1, best, 1.0)
         if self.balance:

@@ -61,6 +61,7 @@ class AdamRule(Rule):
     def __init__(self, context: Context) -> None:
         super().__init__(context, "m", "v")
         beta1, beta2 = context.column("beta1"), context.column("beta2")
+        self.constants = beta1.tolist(), beta2.tolist(), context.column("eps").tolist()
         count = np.arange(1, context.steps + 1)[:, None]
         correction2 = np.sqrt(1 - beta2**count)
         # m / (1 - b1^t) / (sqrt(v) / sqrt(1 - b2^t) + eps), with the second correction moved from the
@@ -75,6 +76,24 @@ class AdamRule(Rule):
         v.lerp_(grad.mul_(grad), self.gain2)
         torch.sqrt(self.second_moment(v), out=grad).add_(self.eps())
         return torch.div(m, grad, out=grad).mul_(self.gain())
+
+    def fused_step(self, lr: np.ndarray, decay: list[float], coupled: bool) -> None:
+        """The whole update in torch's own CPU kernel, which passes once over a member's weights.
+
+        Args:
+            lr: learning rates [E] of this step.
+            decay: weight decay [E].
+            coupled: whether decay is added to the gradient.
+        """
+        kernel = torch._fused_adam_ if coupled else torch._fused_adamw_
+        weights, beta1, beta2, eps = self.context.weights, *self.constants
+        step = (self.context.step[0] + 1).float()
+        rows = zip(weights.data, weights.grad, self.slots["m"], self.slots["v"], strict=True)
+        for e, (w, g, m, v) in enumerate(rows):
+            kernel(
+                [w], [g], [m], [v], [], [step], lr=float(lr[e]), beta1=beta1[e], beta2=beta2[e],
+                weight_decay=decay[e], eps=eps[e], amsgrad=False, maximize=False,
+            )  # fmt: skip
 
     def second_moment(self, v: torch.Tensor) -> torch.Tensor:
         """What takes the place of v under the root."""

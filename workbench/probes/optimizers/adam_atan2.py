@@ -52,7 +52,9 @@ class _AtanRule(Rule):
 
     def direction(self, grad: torch.Tensor) -> torch.Tensor:
         m, v = self.slots["m"], self.slots["v"]
+        from workbench.probes.functional import by_member
+
         m.lerp_(grad, self.gain1)
         v.lerp_(grad.mul_(grad), self.gain2)
         torch.sqrt(v, out=grad)
-        return torch.atan2(m * self.inner(), grad).mul_(self.gain)
+        return by_member(torch.atan2, m * self.inner(), grad).mul_(self.gain)

@@ -54,10 +54,17 @@ def newton_schulz(x: torch.Tensor, steps: int) -> torch.Tensor:
 
     Each is first divided by its Frobenius norm, so that no singular value exceeds 1.
     """
+    from workbench.probes.functional import product
+
     a, b, c = _QUINTIC
+    on_cpu = x.device.type == "cpu"
     norm = row_sum(x.float().square()).sqrt().clamp_min(1e-7)
     x = x / norm[:, None, None].to(x.dtype)
     for _ in range(steps):
+        if on_cpu:  # how many matrices there are must not show in their bits
+            gram = product(x, x.mT)
+            x = a * x + product(b * gram + c * product(gram, gram), x)
+            continue
         gram = torch.bmm(x, x.mT)
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x

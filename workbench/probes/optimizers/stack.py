@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workbench.probes import late_torch as torch
+from workbench.probes.optimizers.adam import AdamRule
 from workbench.probes.optimizers.base import Rule
 from workbench.probes.optimizers.post_hoc import PostHoc
 from workbench.probes.optimizers.schedules import multipliers
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from workbench.probes.spec import Probe
 
 __all__ = ["Context", "StackOptimizer"]
+
+
+#: Weights of a member from which torch's fused Adam, called once a member, beats operations on the whole stack.
+_FUSED_SIZE = 2**16
 
 
 class Context:
@@ -88,6 +93,11 @@ class StackOptimizer:
         self.clip = None
         if any(probe.clip is not None for probe in probes):
             self.clip = context.tensor(np.array([np.inf if p.clip is None else p.clip for p in probes], dtype=float))
+        #: Adam's update in one pass over the weights, on a CPU; a function of the shape, never of the stack
+        self.fused = (
+            type(self.rule) is AdamRule and context.device.type == "cpu" and weights.size >= _FUSED_SIZE
+            and self.transform is None and self.lr_scale is None and hasattr(torch, "_fused_adamw_")
+        )  # fmt: skip
         averages = context.column("ema")
         self.average = weights.data.clone() if (averages > 0).any() else None
         self.average_gain = context.tensor(1 - averages)
@@ -118,6 +128,19 @@ class StackOptimizer:
         if self.clip is not None:
             norm = torch.linalg.vector_norm(grad, dim=1, keepdim=True)
             grad.mul_((self.clip / norm).clamp_max(1.0))
+        if self.fused:
+            self.rule.fused_step(self.lr[int(self.step)], self.decay[:, 0].tolist(), self.coupled)
+        else:
+            self._apply(grad)
+        if self.average is not None:
+            self.average.lerp_(data, self.average_gain)
+        if self.post_hoc is not None:
+            self.post_hoc.update(data)
+        self.step += 1
+
+    def _apply(self, grad: torch.Tensor) -> None:
+        """Transform, rule, decay and the update itself, on the whole stack at once."""
+        data = self.weights.data
         if self.transform is not None:
             grad = self.transform.direction(grad)
         if self.decays and self.coupled:
@@ -128,11 +151,6 @@ class StackOptimizer:
         if self.decays and not self.coupled:
             data.mul_(self._kept())
         data.addcmul_(direction, self.negative_lr())
-        if self.average is not None:
-            self.average.lerp_(data, self.average_gain)
-        if self.post_hoc is not None:
-            self.post_hoc.update(data)
-        self.step += 1
 
     def _kept(self) -> torch.Tensor:
         """What decoupled weight decay leaves of an entry, [E, 1] or [E, P]."""

@@ -18,6 +18,7 @@ import numpy as np
 
 from workbench.probes import late_torch as torch
 from workbench.probes.component import number, whole
+from workbench.probes.rows import row_mean
 from workbench.probes.tasks.base import Data, Inputs, Predict, Task
 from workbench.probes.tasks.markov import MarkovSampler
 from workbench.probes.tasks.random import stream_key
@@ -204,7 +205,7 @@ class BigramData(Data):
             mean = torch.where(counts > 0, mean, self._score(predict, alone)[1][..., 0])
         return {
             "loss": (mean * self.stationary).sum(1).cpu(),
-            "loss_sampled": torch.cat(sampled, 1).double().mean((1, 2)).neg().cpu(),
+            "loss_sampled": row_mean(torch.cat(sampled, 1).double()).neg().cpu(),
         }
 
     def _score(self, predict: Predict, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

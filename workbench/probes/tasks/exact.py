@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from workbench.probes import late_torch as torch
+from workbench.probes.rows import row_mean, row_sum
 from workbench.probes.tasks.base import Predict
 
 __all__ = ["evaluate_exact", "mean_entropy"]
@@ -39,9 +40,9 @@ def evaluate_exact(
         part = slice(start, min(n, start + chunk))
         logp = torch.log_softmax(predict(inputs[:, part]), -1)  # [E, b, T, V]
         score = (logp * truth(part.start, part.stop)).sum(-1).double()  # [E, b, T]
-        total[0] += (score / (n * t) if weights is None else score * weights[:, part]).flatten(1).sum(1)
+        total[0] += row_sum(score / (n * t) if weights is None else score * weights[:, part])
         wanted = targets[:, part, :, None].expand(members, -1, -1, -1)
-        total[1] += logp.gather(-1, wanted).double().flatten(1).sum(1) / (n * t)
+        total[1] += row_sum(logp.gather(-1, wanted).double()) / (n * t)
     loss, sampled = -total.cpu()
     return {"loss": loss, "loss_sampled": sampled}
 
@@ -51,9 +52,11 @@ def mean_entropy(count: int, truth: Truth, chunk: int, weights: torch.Tensor | N
 
     The loss of the best possible predictor on these very prefixes: what `evaluate_exact` gives for it.
     """
+    from workbench.probes.functional import pointwise
+
     entropies = []
     for start in range(0, count, chunk):
         p = truth(start, min(count, start + chunk)).double()
-        entropies.append(-torch.xlogy(p, p).sum(-1))
+        entropies.append(-pointwise(lambda p: torch.xlogy(p, p), p).sum(-1))
     each = torch.cat(entropies, 1)  # [G, n, T]
-    return (each.mean((1, 2)) if weights is None else (each * weights).flatten(1).sum(1)).cpu()
+    return (row_mean(each) if weights is None else row_sum(each * weights)).cpu()

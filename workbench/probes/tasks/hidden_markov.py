@@ -138,8 +138,10 @@ class HiddenMarkovData(Data):
 
     def _truth(self, start: int, stop: int) -> torch.Tensor:
         """Exact next-token distributions [G, b, T, V] (float32)."""
+        from workbench.probes.functional import product
+
         beliefs = self.beliefs[:, start:stop]
-        return torch.bmm(beliefs.flatten(1, 2), self.emission).view(*beliefs.shape[:3], -1)
+        return product(beliefs.flatten(1, 2), self.emission).view(*beliefs.shape[:3], -1)
 
     def facts(self, member: int) -> dict[str, Any]:
         """The loss that the best possible predictor has where this member is evaluated."""

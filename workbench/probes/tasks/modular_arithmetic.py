@@ -16,6 +16,7 @@ import numpy as np
 
 from workbench.probes import late_torch as torch
 from workbench.probes.component import choice, number, whole
+from workbench.probes.rows import row_sum
 from workbench.probes.tasks.base import Data, Inputs, Predict, Task
 from workbench.probes.tasks.draws import epoch_rows, permutation
 from workbench.probes.tasks.random import hash_counters, stream_key
@@ -206,7 +207,7 @@ class ModularArithmeticData(Data):
 
 def _mean(values: torch.Tensor, group: torch.Tensor) -> torch.Tensor:
     """Mean over a group of pairs, [E]; NaN for an empty one."""
-    return torch.where(group, values.double(), 0.0).sum(1) / group.sum(1)
+    return row_sum(torch.where(group, values.double(), 0.0)) / group.sum(1)
 
 
 @lru_cache(maxsize=1024)

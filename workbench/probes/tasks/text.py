@@ -13,6 +13,7 @@ import numpy as np
 
 from workbench.probes import late_torch as torch
 from workbench.probes.component import choice, own, whole
+from workbench.probes.rows import row_sum
 from workbench.probes.tasks.base import Data, Inputs, Predict, Task
 from workbench.probes.tasks.corpus import Corpus, corpus
 from workbench.probes.tasks.random import stream_key
@@ -163,7 +164,7 @@ class TextData(Data):
             tokens = self._rows(part)[None]
             logp = torch.log_softmax(predict(tokens[..., :-1]), -1)
             targets = tokens[..., 1:, None].expand(len(logp), -1, -1, -1)
-            total -= logp.gather(-1, targets).double().sum((1, 2, 3))
+            total -= row_sum(logp.gather(-1, targets).double())
         loss = (total / (len(self.heldout) * self.context)).cpu()
         metrics = {"loss": loss}
         if self.text.heldout_bytes:

@@ -17,6 +17,7 @@ import numpy as np
 
 from workbench.probes import late_torch as torch
 from workbench.probes.component import number, whole
+from workbench.probes.rows import row_sum
 from workbench.probes.tasks.base import Data, Inputs, Predict, Task
 from workbench.probes.tasks.draws import integers, normal_rows
 from workbench.probes.tasks.random import stream_key
@@ -187,7 +188,7 @@ class TimeSeriesData(Data):
         total = torch.zeros(e, dtype=torch.float64, device=self.device)
         for x, wanted in zip(values.split(chunk, 1), expected.split(chunk, 1), strict=True):
             guess = predict(x[..., :-1, None])[..., 0].double()  # [E, b, T]
-            total += (guess - wanted).square().flatten(1).sum(1)
+            total += row_sum((guess - wanted).square())
         return (self.floor + total / (values.shape[1] * self.context)).cpu()
 
     def facts(self, member: int) -> dict[str, Any]:
