@@ -106,6 +106,8 @@ def tuning(probe: Probe, size: int, parametrization: str) -> list[Probe]:
     """The learning-rate sweep of a size: a short horizon, all rates."""
     level = 2 if size < 7 else 3 if size < 9 else 5
     rates = RATES if size < 7 else RATES[1:6] if size < 9 else RATES[1:5]
+    if parametrization == "mup" and size >= 7:  # the best rate does not fall with width, so the window may not either
+        rates = RATES[1:7] if size < 9 else RATES[3:7]
     short = final(probe, 1.0, level, seed=1000).replace(parametrization=parametrization, base_width=64)
     return [short.replace(lr=lr) for lr in rates]
 
@@ -342,7 +344,7 @@ def head() -> str | None:
 
 
 def energy(begin: datetime, end: datetime, out: Path, skip: int) -> float | None:
-    """Joules drawn by all GPUs, from nvidia-smi's samples behind the `skip` bytes of earlier pieces; None without any."""
+    """Joules drawn by all GPUs, from the power samples behind the `skip` bytes of earlier pieces; None without any."""
     path = out / "power.csv"
     if not path.exists():
         return None

@@ -270,8 +270,62 @@ def test_a_stack_is_not_divided_without_need():
 def test_memory_grows_with_the_stack_and_holds_weights_and_moments():
     probe = Probe(width=64, depth=2, heads=4)
     one, four = stack_memory([probe]), stack_memory([probe, *(probe.replace(seed=s) for s in (1, 2, 3))])
-    if one is not None:
-        assert one < four <= 4 * one * 1.01 and one > 12 * probe.params  # a weight and two moments, 4 bytes each
+    assert one < four <= 4 * one * 1.01 and one > 12 * probe.params  # a weight and two moments, 4 bytes each
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"width": 32},
+        {"width": 256, "depth": 6, "heads": 4, "context": 128, "vocab": 1024, "batch_tokens": 4096},
+        {"width": 64, "heads": 4, "context": 512, "batch_tokens": 4096},
+        {"width": 128, "depth": 4, "heads": 4, "precision": "bf16"},
+        {"width": 64, "activation": "swiglu", "norm": "layer"},
+        {"model": "mixture", "width": 64, "experts": 8},
+        {"model": "lstm", "width": 64},
+        {"model": "transformer", "task": "time_series", "width": 64},
+        {"model": "encoder", "task": "digits", "form": "signals", "width": 32},
+        {"model": "convolution", "task": "digits", "form": "signals", "width": 16},
+        {"model": "mlp", "task": "digits", "width": 512, "depth": 3},
+        {"model": "mlp", "task": "xor_clusters", "width": 64},
+        {"model": "mlp", "task": "modular_arithmetic", "width": 128},
+        {"model": "residual_mlp", "task": "digits", "width": 128, "depth": 8},
+        {"model": "random_features", "task": "teacher_student", "width": 512},
+    ],
+    ids=lambda settings: "-".join(map(str, settings.values())),
+)
+def test_the_rough_memory_is_near_what_counting_every_operation_gives(settings):
+    """A plan is made without torch; the price of a sweep counts what a step would really make."""
+    from workbench.probes.counting import count_step
+
+    probe = Probe(**{"batch_tokens": 1024, "tokens": 2**19, **settings})
+    for members in (1, 5):
+        ratio = stack_memory([probe] * members) / count_step(probe, members, on_cuda=True).memory
+        assert 1 / 2 < ratio < 2.5, ratio
+
+
+def test_planning_memory_imports_no_torch():
+    code = (
+        "import sys; from workbench.launch.plan import stack_memory; from workbench.probes import Probe; "
+        "stack_memory([Probe()]); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "memory"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA ran out"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("out of memory is mentioned here only"), False),
+    ],
+)
+def test_which_errors_say_that_memory_ran_out(error, memory):
+    assert verdicts.says_out_of_memory(error) is memory
 
 
 # Verdicts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 from typing import TypeVar
 
@@ -57,24 +58,29 @@ def plan(
     return sorted(ready, key=lambda stack: -sum(map(cost, stack)))
 
 
-def stack_memory(probes: Sequence[Probe]) -> float | None:
-    """Bytes that training these probes as one stack takes, or None if nothing is known about them.
+def stack_memory(probes: Sequence[Probe]) -> float:
+    """Bytes that training these probes as one stack takes, roughly: within a factor of two or three.
 
-    `workbench.probes.cost` is asked where it offers ``memory(probes)``. Otherwise this is a rough count for
-    transformers in float32: weights, gradients and two moments (16 bytes a parameter), for each token and
-    layer 68 bytes a channel kept for the backward pass (twice the 34 of 16-bit training in Korthikanti et al.
-    2022, arXiv 2205.05198; as commonly quoted, not checked against the paper), and three copies of the logits.
+    It asks no more than the weights' shapes, and needs no torch: a queue plans before it spends. 20 bytes a
+    parameter are weights, gradient, two moments and what an update needs in between. For the backward pass a
+    matrix product keeps what it read or made, whichever is larger, and half as much again by the nonlinearities and
+    norms around it; copies of a matrix (experts, taps of a convolution) count each. To that come the scores of
+    attention and three copies of the outputs. `workbench.probes.cost` counts every operation instead.
     """
-    try:
-        from workbench.probes.cost import memory
-    except ImportError:
-        pass
-    else:
-        return memory(probes)
-    try:
-        first = probes[0]
-        weights = 16.0 * first.params
-        kept = 68.0 * first.width * first.depth + 12.0 * first.vocab
-        return len(probes) * (weights + first.batch_tokens * kept)
-    except AttributeError:
-        return None
+    first = probes[0]
+    task, model = first.task_settings, first.model_settings
+    weights = model.weights(task)
+    # how often an input passes through the weights, each position for itself
+    rows = first.batch_tokens * model.flops_per_token(task) / (6.0 * model.active_params(task))
+    kept = 0.0
+    for name, weight in weights.items():
+        if len(weight.shape) > 1 and name != "head":
+            *copies, inputs, outputs = weight.shape
+            # the data are there anyway, and of an embedding only some rows are looked up
+            given = weight.role == "input" and not copies
+            kept += math.prod(copies) * (outputs if given else max(inputs, outputs))
+    if "heads" in first.to_dict():
+        kept += 2.0 * first.depth * first.heads * task.inputs.context
+    scored = first.batch * (len(task.scored) if task.scored is not None else task.positions)
+    each = 20.0 * sum(weight.size for weight in weights.values()) + 6.0 * rows * kept + 12.0 * scored * task.outputs
+    return len(probes) * each

@@ -162,7 +162,8 @@ class Stack:
             return
         except Exception as error:
             # Texts are kept and not the error, whose traceback holds every tensor of the stack.
-            text, sentence, memory = traceback.format_exc(), f"{type(error).__name__}: {error}", _no_memory(error)
+            text, sentence = traceback.format_exc(), f"{type(error).__name__}: {error}"
+            memory = verdicts.says_out_of_memory(error)
             verdict = verdicts.out_of_memory(settings["device"], len(ready)) if memory else verdicts.failed(error)
         for run in ready:
             run.log(text)
@@ -305,11 +306,6 @@ def _slurm_id() -> str:
 def _place() -> str:
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
     return os.environ.get("SLURMD_NODENAME", os.uname().nodename) + (f", GPU {gpus}" if gpus else "")
-
-
-def _no_memory(error: BaseException) -> bool:
-    # torch's error by name: this module must not import torch, which takes seconds
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
 if __name__ == "__main__":

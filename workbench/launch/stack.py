@@ -27,7 +27,7 @@ HEARTBEAT = 5.0
 #: States in which nothing is left to train.
 ENDED = ("finished", "diverged")
 #: Result columns that go into the status, from where the reader takes them into the run's row.
-_TOTALS = ("params", "params_non_embedding", "tokens", "flops")
+_TOTALS = ("params", "params_non_embedding", "tokens", "flops", "unique_tokens", "epochs")
 
 
 def trainer() -> tuple[Callable, Any]:

@@ -176,7 +176,7 @@ class TrainerLoop:
                 self._failed(notes, left, error)
             for run in runs:
                 run.close()
-        return FRESH if error is not None and (self.device == "cuda" or _out_of_memory(error)) else 0
+        return FRESH if error is not None and (self.device == "cuda" or verdicts.says_out_of_memory(error)) else 0
 
     def _stopped(self, notes: Notes, runs: Sequence[Run]) -> None:
         for run in runs:
@@ -191,13 +191,13 @@ class TrainerLoop:
 
     def _failed(self, notes: Notes, runs: Sequence[Run], error: BaseException) -> None:
         text = " ".join(str(error).split())[:160]
-        if _out_of_memory(error) and len(runs) > 1:
+        if verdicts.says_out_of_memory(error) and len(runs) > 1:
             halve(notes, [run.probe.id for run in runs])
             for run in runs:
                 with suppress(OSError):
                     run.pause(f"memory ran out in a stack of {len(runs)}, so the stack was halved ({text})")
             return
-        verdict = verdicts.out_of_memory(self.device, len(runs), text) if _out_of_memory(error) else None
+        verdict = verdicts.out_of_memory(self.device, len(runs), text) if verdicts.says_out_of_memory(error) else None
         for run in runs:
             notes.drop(run.probe.id)
             with suppress(OSError):  # perhaps the very reason of the failure
@@ -299,12 +299,3 @@ def _size(file: Path) -> int:
         return file.stat().st_size
     except FileNotFoundError:
         return 0
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out: torch raises different ones for GPUs and for the host."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    text = str(error).lower()
-    said = ("out of memory", "can't allocate memory", "cannot allocate memory", "alloc_failed", "not enough memory")
-    return isinstance(error, RuntimeError) and any(part in text for part in said)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass
 
-__all__ = ["KINDS", "Verdict", "cancelled", "died", "failed", "finished", "lost", "out_of_memory"]
+__all__ = ["KINDS", "Verdict", "cancelled", "died", "failed", "finished", "lost", "out_of_memory", "says_out_of_memory"]
 
 #: Every way to end.
 KINDS = ("finished", "diverged", "cancelled", "out of memory", "crashed", "lost")
@@ -49,6 +49,16 @@ def out_of_memory(device: str, members: int, detail: str = "") -> Verdict:
     hint = "make it smaller, or give the GPU to fewer workers" if device == "cuda" else "make it smaller"
     said = f" ({detail})" if detail else ""
     return Verdict("failed", "out of memory", f"out of memory: it does not fit {alone}{said}; {hint}")
+
+
+def says_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out: torch raises different ones for GPUs and for the host."""
+    # torch's error by name: importing torch takes seconds
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error).lower()
+    said = ("out of memory", "can't allocate memory", "cannot allocate memory", "alloc_failed", "not enough memory")
+    return isinstance(error, RuntimeError) and any(part in text for part in said)
 
 
 def failed(error: BaseException) -> Verdict:

@@ -10,21 +10,29 @@ those that are written later. Runs that have finished correct the machine's cons
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
+import torch
 
-from workbench.probes.counting import count_step
+from workbench.probes.backend import numerics, select_device
+from workbench.probes.counting import count_prediction, count_step
 from workbench.probes.machine import TERMS, Machine, calibrate
+from workbench.probes.result import Result
 from workbench.probes.spec import Probe
 from workbench.probes.sweep import Sweep
+from workbench.probes.trainer import eval_steps
 
-__all__ = ["Cost", "price"]
+__all__ = ["Cost", "memory", "price", "refit"]
 
 #: Share of a device's memory that a stack may plan to fill.
 _FILL = 0.8
+#: Training tokens that are drawn to time the drawing.
+_DRAWN = 2**14
 
 
 @dataclass(frozen=True)
@@ -33,7 +41,9 @@ class Cost:
 
     Attributes:
         buckets: a frame with one row a bucket: model, params, tokens (of one run), runs (members), stacks
-            (how many a bucket is cut into to fit the memory), seconds, memory_gib, flops, binding.
+            (how many a bucket is cut into to fit the memory), seconds (in all), training (seconds of it, as the
+            records of runs count them: with drawing the data, without evaluation), evaluation (seconds of it),
+            memory_gib, flops, binding.
         machine: what it was priced for.
         slots: buckets that run side by side (GPUs, or CPU cores).
     """
@@ -86,23 +96,30 @@ def price(
     Args:
         sweep: the probes; nothing is trained.
         device: ``auto`` (default), ``cpu``, ``cuda``, ...
-        machine: constants to price with, as `Machine.refit` gives them; left out, this machine is calibrated
+        machine: constants to price with, as `refit` gives them; left out, this machine is calibrated
             (under a second, once a process and precision).
         slots: buckets that run side by side.
         compile: price the compiled step, in which elementwise operations are fused.
 
     Raises:
-        ValueError: the device is not there.
+        ValueError: the device is not there, or slots is below 1.
     """
+    if slots < 1:
+        raise ValueError(f"slots={slots} must be at least 1: the number of buckets that run side by side.")
     rows = []
     for positions in sweep.buckets():
         probe, members = sweep[positions[0]], len(positions)
         used = machine or calibrate(device, probe.precision)
         one = count_step(probe, members, used.is_cuda)
         stacks = max(1, math.ceil(one.memory / (_FILL * used.memory)))
+        each = math.ceil(members / stacks)
         if stacks > 1:
-            one = count_step(probe, math.ceil(members / stacks), used.is_cuda)
+            one = count_step(probe, each, used.is_cuda)
         parts = used.seconds(one)
+        data = _around(probe, str(select_device(device)))
+        training = (sum(parts.values()) + each * data.draw) * probe.steps
+        prediction = sum(used.seconds(count_prediction(probe, each, used.is_cuda)).values())
+        evaluation = (data.batches * prediction + each * data.score) * len(eval_steps(probe))
         rows.append(
             {
                 "model": probe.model,
@@ -110,7 +127,9 @@ def price(
                 "tokens": probe.tokens,
                 "runs": members,
                 "stacks": stacks,
-                "seconds": sum(parts.values()) * probe.steps * stacks,
+                "seconds": (training + evaluation) * stacks,
+                "training": training * stacks,
+                "evaluation": evaluation * stacks,
                 "memory_gib": one.memory / 2**30,
                 "flops": sum(sweep[i].flops for i in positions),
                 "binding": max(TERMS, key=parts.get),
@@ -119,9 +138,88 @@ def price(
     return Cost(pd.DataFrame(rows), used, slots)
 
 
-def refit(machine: Machine, finished: Iterable[tuple[Probe, int, float]]) -> Machine:
-    """The machine corrected by finished stacks: ``(a member, number of members, seconds of training)``."""
-    return machine.refit([(count_step(p, e, machine.is_cuda), seconds / p.steps) for p, e, seconds in finished])
+def memory(probes: Sequence[Probe], device: str | None = None) -> float:
+    """Bytes that training these probes as one stack takes at its peak, without the libraries' own.
+
+    Raises:
+        ValueError: there are no probes, or the device is not there.
+    """
+    if not probes:
+        raise ValueError("memory() needs at least one probe; got none.")
+    return count_step(probes[0], len(probes), select_device(device).type == "cuda").memory
+
+
+def refit(machine: Machine, finished: Iterable[Result | tuple[Probe, int, float]]) -> Machine:
+    """The machine corrected by finished stacks; give it to `price`. Nothing is stored.
+
+    Args:
+        machine: what was calibrated (`workbench.probes.machine.calibrate`).
+        finished: results of `train`, or ``(a member, number of members, seconds of training)``. Of a stack's results
+            one is enough; all of them count it as often. Results that stopped early count with the steps they did;
+            those without records are left out.
+
+    Raises:
+        ValueError: nothing usable is left.
+    """
+    measured = []
+    for one in finished:
+        if isinstance(one, Result):
+            last = one.records[-1] if one.records else {"step": 0}
+            probe, members, steps = one.probe, int(one.provenance["stacked"]), last["step"]
+            seconds = last.get("seconds", 0.0)
+        else:
+            probe, members, seconds = one
+            steps = probe.steps
+        if steps > 0:
+            data = _around(probe, "cuda" if machine.is_cuda and torch.cuda.is_available() else "cpu")
+            # at least a tenth is the step's, however slow the drawing looked when it was timed
+            step = max(seconds / steps - members * data.draw, 0.1 * seconds / steps)
+            measured.append((count_step(probe, members, machine.is_cuda), step))
+    return machine.refit(measured)
+
+
+@dataclass(frozen=True)
+class _Around:
+    """What one member's data cost: seconds to draw a step's batch and to score one evaluation's predictions, and the
+    positions of an evaluation in training batches.
+    """
+
+    draw: float
+    score: float
+    batches: float
+
+
+def _around(probe: Probe, device: str) -> _Around:
+    # seeds, learning rates and horizons change nothing here; sizes of the model do not reach the data
+    return _timed_data(probe.replace(seed=0, lr=1e-3), device)
+
+
+@lru_cache(maxsize=256)
+def _timed_data(probe: Probe, device: str) -> _Around:
+    """Timed on one member, with predictions that cost nothing."""
+    place = torch.device(device)
+    clock = time.perf_counter if place.type == "cuda" else time.process_time
+    task, asked = probe.task_settings, 0
+
+    def predict(x: torch.Tensor) -> torch.Tensor:
+        nonlocal asked
+        asked += math.prod(x.shape[1:2]) * (x.shape[2] if task.inputs.kind in ("tokens", "sequences") else 1)
+        positions = x.shape[2:3] if task.inputs.kind in ("tokens", "sequences") else ()
+        return torch.zeros(1, x.shape[1], *positions, task.outputs, device=place)
+
+    with numerics("highest", None if place.type == "cuda" else 1):
+        data = task.build([probe], place)
+        count = max(1, min(probe.steps, _DRAWN // probe.batch_tokens))
+        draw = score = math.inf
+        for _ in range(2):  # the first time fills caches
+            start = clock()
+            data.block(0, count)
+            draw = min(draw, (clock() - start) / count)
+            asked, start = 0, clock()
+            data.evaluate(predict)  # its metrics come to the CPU, so it has ended
+            score = min(score, clock() - start)
+    each = task.inputs.context if task.inputs.kind in ("tokens", "sequences") else 1
+    return _Around(draw, score, asked / (probe.batch * each))
 
 
 def _duration(seconds: float) -> str:

@@ -32,7 +32,8 @@ _EPS = 1e-6
 def cpu_step(ensemble: Ensemble) -> CpuStep | None:
     """This step for a stack on a CPU, or None where the plain path must train it; a function of its shape."""
     first = ensemble.probes[0]
-    if ensemble.backend.device.type != "cpu" or ensemble.backend.fused_attention:
+    # the meta device is where operations are counted
+    if ensemble.backend.device.type not in ("cpu", "meta") or ensemble.backend.fused_attention:
         return None
     if any(getattr(probe, name, None) != value for probe in ensemble.probes for name, value in _COVERED.items()):
         return None
@@ -61,21 +62,25 @@ class CpuStep:
         self.shape = s, t, d
         scale = ensemble.model.score_scale
         self.score_scale = 1 / math.sqrt(d // first.heads) if scale is None else scale
-        self.mask = torch.full((t, t), -math.inf).triu_(1) if self.causal else None
+        device = ensemble.backend.device
+        self.mask = torch.full((t, t), -math.inf, device=device).triu_(1) if self.causal else None
+
+        def empty(*size: int) -> torch.Tensor:
+            return torch.empty(size, device=device)
 
         def layers(*size: int) -> list[torch.Tensor]:
-            return [torch.empty(size) for _ in range(self.depth)]
+            return [empty(*size) for _ in range(self.depth)]
 
-        self.normed = {"attention": layers(n, d), "mlp": layers(n, d), "last": [torch.empty(n, d)]}
-        self.scales = {"attention": layers(n, 1), "mlp": layers(n, 1), "last": [torch.empty(n, 1)]}
+        self.normed = {"attention": layers(n, d), "mlp": layers(n, d), "last": [empty(n, d)]}
+        self.scales = {"attention": layers(n, 1), "mlp": layers(n, 1), "last": [empty(n, 1)]}
         self.qkv, self.shares, self.mixed = layers(n, 3 * d), layers(first.heads, s, t, t), layers(n, d)
         self.positive = layers(n, hidden)
-        self.x, self.active, self.logits = (torch.empty(n, size) for size in (d, hidden, v))
+        self.x, self.active, self.logits = (empty(n, size) for size in (d, hidden, v))
         # gradients: of the stream, of what a product gave, and scratch
-        self.dx, self.dnormed, self.scratch, self.row = (torch.empty(n, size) for size in (d, d, d, 1))
-        self.dqkv, self.dhidden = torch.empty(n, 3 * d), torch.empty(n, hidden)
-        self.dshares = torch.empty(first.heads, s, t, t)
-        self.by_head = torch.empty(3, first.heads, s, t, d // first.heads)
+        self.dx, self.dnormed, self.scratch, self.row = (empty(n, size) for size in (d, d, d, 1))
+        self.dqkv, self.dhidden = empty(n, 3 * d), empty(n, hidden)
+        self.dshares = empty(first.heads, s, t, t)
+        self.by_head = empty(3, first.heads, s, t, d // first.heads)
 
     def refresh(self) -> None:
         """Nothing to do: the master weights are read where they are."""
@@ -88,7 +93,7 @@ class CpuStep:
 
     def loss_and_gradient(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Losses [E] of inputs [E, B, T] and targets [E, B T]; writes the gradients into the flat buffer."""
-        losses = torch.empty(self.members)
+        losses = torch.empty(self.members, device=self.flat.data.device)
         with torch.no_grad():
             self.flat.grad[:, self.flat.size :].zero_()
             for member in range(self.members):

@@ -86,7 +86,7 @@ class Ensemble:
         if device.type == "cpu" and self.task.loss == "cross_entropy":
             self._workspace = torch.empty(1, first.batch_tokens, self.task.outputs)
         self._loss, self._update = self.loss, self.optimizer.update
-        self.fast: FastStep | CpuStep | None = fast_step(self) or cpu_step(self)
+        self.fast: FastStep | CpuStep | None = fast_step(self) or (cpu_step(self) if device.type == "cpu" else None)
         if compile and self.fast is None:
             # Every bucket is a new shape; without the reset dynamo would give up after eight of them.
             torch.compiler.reset()

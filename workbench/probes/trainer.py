@@ -253,18 +253,23 @@ class _Training:
 
     def _results(self, stopped: bool, states: list[Checkpoint] | None) -> list[Result]:
         provenance = self._provenance()
-        rows = self.ensemble.weights.rows()
+        rows, snapshots = self.ensemble.weights.rows(), self._snapshots()
         status = "stopped" if stopped else "finished"
         return [
             Result(
                 probe, "diverged" if diverged else status, tuple(records),
                 {**provenance, **self.ensemble.data.facts(index)}, row,
-                states[index] if states else None,
+                states[index] if states else None, snapshots[index] if snapshots is not None else None,
             )
             for index, (probe, diverged, records, row) in enumerate(
                 zip(self.probes, self.diverged, self.records, rows, strict=True)
             )
         ]  # fmt: skip
+
+    def _snapshots(self) -> torch.Tensor | None:
+        """What post-hoc averages are made from, [E, points, widths, size], copied to the CPU."""
+        kept = self.ensemble.optimizer.post_hoc
+        return None if kept is None else kept.slots["snapshots"][..., : self.ensemble.weights.size].cpu().clone()
 
     def _provenance(self) -> dict[str, Any]:
         device = self.backend.device
@@ -276,6 +281,7 @@ class _Training:
             "matmul": self.backend.matmul,
             "threads": self.backend.threads,
             "fused_attention": self.backend.fused_attention,
+            "backend_measured": dict(self.backend.measured),
             "compiled": self.compile,
             "stacked": len(self.probes),
             "tokens_per_second": trained / self.seconds if self.seconds else None,

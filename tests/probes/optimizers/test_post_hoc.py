@@ -132,3 +132,18 @@ def test_bad_widths_are_refused():
         TINY.replace(ema_profiles="wide")
     assert Probe.from_json(TINY.to_json()) == TINY
     assert "ema_profiles" not in Probe().to_dict()
+
+
+def test_a_finished_run_gives_any_average_afterwards(trained):
+    _, ensemble, path = trained
+    whole = train([TINY, TINY.replace(seed=1, lr=0.05)], "cpu")
+    size = ensemble.weights.size
+    for member, result in enumerate(whole):
+        assert result.snapshots.shape == (len(eval_steps(TINY)) - 1, len(WIDTHS), size)
+        got, left = result.averaged(0.15)
+        expected = followed(path, gamma_of(0.15))[member, :size]
+        reach = np.linalg.norm((path[-1] - path[TINY.steps // 2])[member])
+        assert np.linalg.norm(got.numpy() - expected) < 0.02 * reach
+        assert left < 0.15
+    with pytest.raises(ValueError, match="kept no averages"):
+        train([TINY.replace(ema_profiles=())], "cpu")[0].averaged(0.1)

@@ -126,8 +126,8 @@ def reconstruct(
     """The weights averaged with another width, from stored averages.
 
     Args:
-        snapshots: [..., S, K, P]: of a stack (`PostHoc.slots`) or of one member (a checkpoint's
-            ``post_hoc.snapshots``).
+        snapshots: [..., S, K, P]: of a stack (`PostHoc.slots`) or of one member (`Result.snapshots`, or a
+            checkpoint's ``post_hoc.snapshots``).
         widths: sigma_rel of the K averages.
         points: the S steps at which they were stored, rising.
         sigma_rel: the wanted width, between 0 and `WIDEST`.

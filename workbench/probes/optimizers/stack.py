@@ -93,11 +93,12 @@ class StackOptimizer:
         self.clip = None
         if any(probe.clip is not None for probe in probes):
             self.clip = context.tensor(np.array([np.inf if p.clip is None else p.clip for p in probes], dtype=float))
-        #: Adam's update in one pass over the weights, on a CPU; a function of the shape, never of the stack
-        self.fused = (
-            type(self.rule) is AdamRule and context.device.type == "cpu" and weights.size >= _FUSED_SIZE
-            and self.transform is None and self.lr_scale is None and hasattr(torch, "_fused_adamw_")
+        #: Adam's update can be one pass over the weights on a CPU; a function of the shape, never of the stack
+        self.fusible = (
+            type(self.rule) is AdamRule and weights.size >= _FUSED_SIZE and self.transform is None
+            and self.lr_scale is None and hasattr(torch, "_fused_adamw_")
         )  # fmt: skip
+        self.fused = self.fusible and context.device.type == "cpu"
         averages = context.column("ema")
         self.average = weights.data.clone() if (averages > 0).any() else None
         self.average_gain = context.tensor(1 - averages)

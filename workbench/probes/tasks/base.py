@@ -21,7 +21,8 @@ __all__ = ["INPUTS", "Data", "Inputs", "Predict", "Task", "find_task", "tasks"]
 INPUTS = ("tokens", "vectors", "signals", "sequences")
 
 #: Inputs [G, b, ...] with G = 1 (shared by all members) or E -> outputs [E, b, T', K] (tokens, sequences; T' <= T
-#: may be shorter than in training) or [E, b, K] (vectors, signals), float32 from the exact master weights.
+#: may be shorter than in training) or [E, b, K] (vectors, signals). In float32 from the master weights, whatever
+#: the products of training are rounded to; a simulated format counts here too, as it is what the model is.
 Predict = Callable[["torch.Tensor"], "torch.Tensor"]
 
 
@@ -109,6 +110,14 @@ class Data(ABC):
         Chunks of inputs must not depend on E on a CPU: the shape of a matrix product decides the order of
         its sums, and a stacked member must equal the solo run bit for bit.
         """
+
+    def group_losses(self, predict: Predict) -> dict[str, torch.Tensor]:
+        """Losses by name of a group of examples, each [E] (float64, CPU), in the task's loss; NaN of an empty group.
+
+        For the measurement ``group_loss``: groups that `evaluate` does not report already, because they are many
+        or of interest to few. With the promises of `evaluate`.
+        """
+        return {}
 
     def facts(self, member: int) -> dict[str, Any]:
         """What a reader must know about one member's data that its probe does not say, for the provenance.

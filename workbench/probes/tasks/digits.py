@@ -92,9 +92,13 @@ class DigitsData(ExampleData):
         # a training set is asked for in whole chunks; what is beyond its images is never a row of it
         return self.make((pool[:, torch.arange(n, device=self.device) % pool.shape[1]],), self.distinct)
 
+    def groups(self) -> tuple[Sequence[str], torch.Tensor]:
+        """The digits: ``class_0`` to ``class_9``."""
+        return [f"class_{k}" for k in range(10)], self.test_targets
+
     def facts(self, member: int) -> dict[str, Any]:
-        """``digits_sha256``: the checksum of the images on this machine."""
-        return {"digits_sha256": CHECKSUM}
+        """Beside those of any finite set, ``digits_sha256``: the checksum of the images on this machine."""
+        return {**super().facts(member), "digits_sha256": CHECKSUM}
 
 
 @lru_cache(maxsize=1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -187,8 +187,8 @@ class ExampleData(Data):
         """Draw the training sets: inputs [G, N, ...], targets [E, N, ...], N the largest size in whole chunks."""
         self.order = torch.tensor([stream_key(probe.seed, _ORDER) for probe in self.probes], device=self.device)
         n = -(-max(self.sizes) // self.chunk) * self.chunk
-        self.inputs, clean = self.examples(_SET, n)
-        self.targets = clean.expand(self.members, *clean.shape[1:]).contiguous()
+        self.inputs, self.clean = self.examples(_SET, n)
+        self.targets = self.clean.expand(self.members, *self.clean.shape[1:]).contiguous()
         if self.noise is not None:
             keys = self._task_keys(_SET, slice(None))
             draw = uniforms if self.task.loss == "cross_entropy" else normals
@@ -229,13 +229,54 @@ class ExampleData(Data):
         """
         found = self.summary(*self.score(predict, self.test_inputs, self.test_targets))
         if self.finite:
-            sizes = [min(size, _SCORED) for size in self.sizes]
-            # whole chunks: what a member's rows are computed with must not depend on the sizes of others
-            n = -(-max(sizes) // self.chunk) * self.chunk
+            sizes, n = self._scored_sizes()
             scores = self.score(predict, self.inputs[:, :n], self.targets[:, :n])
             names = ("loss", "accuracy")
             found |= {f"{k}_train": row_means(s, sizes) for k, s in zip(names, scores, strict=True) if s is not None}
         return found
+
+    def groups(self) -> tuple[Sequence[str], torch.Tensor]:
+        """Names of groups of held-out examples, and the group of each, [G, test_size] (int64); others count nowhere."""
+        return (), torch.empty(0)
+
+    def group_losses(self, predict: Predict) -> dict[str, torch.Tensor]:
+        """Held-out losses of the task's `groups`; with noise on the labels of a finite set those of its examples too.
+
+        ``train_clean`` and ``train_noisy``: training examples (the first 8192 at most) with a right and with a
+        wrong label, against the labels that training sees.
+        """
+        found = {}
+        names, group = self.groups()
+        if names:
+            losses, _ = self.score(predict, self.test_inputs, self.test_targets)
+            group = group.expand(len(losses), -1)
+            found = {name: _group_means(losses, group == place) for place, name in enumerate(names)}
+        if self.finite and self.noise is not None and self.task.loss == "cross_entropy":
+            losses, wrong, seen = self._training_losses(predict)
+            found |= {
+                "train_clean": _group_means(losses, seen & ~wrong),
+                "train_noisy": _group_means(losses, seen & wrong),
+            }
+        return found
+
+    def _training_losses(self, predict: Predict) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Loss of scored training examples, whether the label is wrong, and whether the member has the example."""
+        sizes, n = self._scored_sizes()
+        losses, _ = self.score(predict, self.inputs[:, :n], self.targets[:, :n])
+        seen = torch.arange(n, device=self.device) < torch.tensor(sizes, device=self.device)[:, None]
+        return losses, self.targets[:, :n] != self.clean[:, :n], seen
+
+    def _scored_sizes(self) -> tuple[list[int], int]:
+        """Training examples scored of each member, and the number in whole chunks that covers them all."""
+        sizes = [min(size, _SCORED) for size in self.sizes]
+        # whole chunks: what a member's rows are computed with must not depend on the sizes of others
+        return sizes, -(-max(sizes) // self.chunk) * self.chunk
+
+    def facts(self, member: int) -> dict[str, Any]:
+        """``unique_tokens`` of a finite training set, and the ``epochs`` that the run asks for."""
+        if not self.finite:
+            return {}
+        return {"unique_tokens": self.sizes[member], "epochs": self.probes[member].tokens / self.sizes[member]}
 
     def summary(self, losses: torch.Tensor, hits: torch.Tensor | None) -> dict[str, torch.Tensor]:
         """Metrics from the losses and hits [E, test_size] of the held-out examples."""
@@ -265,6 +306,11 @@ def row_means(values: torch.Tensor, sizes: Sequence[int] | None = None) -> torch
     """
     sizes = [values.shape[1]] * len(values) if sizes is None else sizes
     return torch.stack([row[:size].mean() for row, size in zip(values, sizes, strict=True)]).double().cpu()
+
+
+def _group_means(values: torch.Tensor, group: torch.Tensor) -> torch.Tensor:
+    """Means [E] (float64, CPU) of values [E, n] where `group` [E, n]; NaN where that is nowhere. Row by row."""
+    return torch.stack([row[chosen].mean() for row, chosen in zip(values, group, strict=True)]).double().cpu()
 
 
 def stratum_means(values: torch.Tensor, strata: int) -> torch.Tensor:

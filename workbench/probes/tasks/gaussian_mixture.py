@@ -160,9 +160,14 @@ class MixtureData(ExampleData):
                 found |= {f"{name}_class_{i}": each[:, i].cpu() for i in range(k)}
         return found
 
+    def groups(self) -> tuple[Sequence[str], torch.Tensor]:
+        """The classes, where they are too many for columns of their own."""
+        k = self.task.classes
+        return [f"class_{i}" for i in range(k)] if k > _COLUMNS else (), self.test_targets
+
     def facts(self, member: int) -> dict[str, Any]:
-        """``bayes_error`` of the member's mixture, on clean labels."""
-        return {"bayes_error": self.tasks[member].bayes_error}
+        """Beside those of any finite set, ``bayes_error`` of the member's mixture, on clean labels."""
+        return {**super().facts(member), "bayes_error": self.tasks[member].bayes_error}
 
 
 @lru_cache(maxsize=64)

@@ -162,6 +162,29 @@ class ModularArithmeticData(Data):
         pairs with a wrong label against that label (memorized); ``accuracy_corrected``: the same pairs
         against the truth (the corruption seen through). NaN where nothing is corrupted.
         """
+        against_truth, against_label, right, fitted = self._scores(predict)
+        metrics = {
+            "loss": _mean(against_truth, self.test),
+            "accuracy": _mean(right, self.test),
+            "loss_train": _mean(against_label, self.train),
+            "accuracy_train": _mean(fitted, self.train),
+            "loss_corrupted": _mean(against_label, self.wrong),
+            "accuracy_corrupted": _mean(fitted, self.wrong),
+            "accuracy_corrected": _mean(right, self.wrong),
+        }
+        return {name: value.cpu() for name, value in metrics.items()}
+
+    def group_losses(self, predict: Predict) -> dict[str, torch.Tensor]:
+        """``train_clean``: training pairs with a right label; ``corrected``: the wrong ones against the truth."""
+        against_truth, against_label, *_ = self._scores(predict)
+        found = {
+            "train_clean": _mean(against_label, self.train & ~self.wrong),
+            "corrected": _mean(against_truth, self.wrong),
+        }
+        return {name: value.cpu() for name, value in found.items()}
+
+    def _scores(self, predict: Predict) -> tuple[torch.Tensor, ...]:
+        """Of all pairs, [E, p^2]: loss against the truth and against the label, and whether either was guessed."""
         e, device = len(self.probes), self.device
         # As many pairs at a time as fit a CPU's cache; the number must not depend on E.
         chunk = max(1, (2**27 // e if device.type == "cuda" else 2**18) // self.modulus)
@@ -174,17 +197,7 @@ class ModularArithmeticData(Data):
             y = y[:, :, -1] if y.dim() == 4 else y  # [E, n, p]
             guess = y.argmax(-1)
             columns.append((self._loss(y, truth), self._loss(y, labels), guess == truth, guess == labels))
-        against_truth, against_label, right, fitted = (torch.cat(c, 1) for c in zip(*columns, strict=True))
-        metrics = {
-            "loss": _mean(against_truth, self.test),
-            "accuracy": _mean(right, self.test),
-            "loss_train": _mean(against_label, self.train),
-            "accuracy_train": _mean(fitted, self.train),
-            "loss_corrupted": _mean(against_label, self.wrong),
-            "accuracy_corrupted": _mean(fitted, self.wrong),
-            "accuracy_corrected": _mean(right, self.wrong),
-        }
-        return {name: value.cpu() for name, value in metrics.items()}
+        return tuple(torch.cat(c, 1) for c in zip(*columns, strict=True))
 
     def _loss(self, y: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
         """Loss of every pair, [E, n] (float64)."""

@@ -31,6 +31,8 @@ __all__ = ["Parity", "ParityData"]
 
 _WORD = 63  # bits taken of a 64-bit hash: the sign bit stays out of the shifts
 _LOW = 2**32 - 1
+#: Subtasks that can have columns of their own.
+_COLUMNS = 64
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,12 @@ class ParityData(ExampleData):
                 (words,) = self.raw(keys, part)
             made.append(self._compose(words, (part % s).expand(len(keys), -1), self.distinct))
         return torch.cat([x for x, _ in made], 1), torch.cat([y for _, y in made], 1)
+
+    def groups(self) -> tuple[Sequence[str], torch.Tensor]:
+        """The commonest subtasks one by one, 64 at most: ``subtask_1``, ... by rank."""
+        s = self.task.subtasks
+        names = [f"subtask_{i}" for i in range(1, min(s, _COLUMNS) + 1)] if s > 1 else ()
+        return names, (torch.arange(self.test_targets.shape[1], device=self.device) % s)[None]
 
     def summary(self, losses: torch.Tensor, hits: torch.Tensor | None) -> dict[str, torch.Tensor]:
         s = self.task.subtasks

@@ -160,7 +160,7 @@ class RandomFeatureData(ExampleData):
 
     def facts(self, member: int) -> dict[str, Any]:
         """``loss_of_zero``: the risk of a model that says 0."""
-        return {"loss_of_zero": self.tasks[member].variance}
+        return {**super().facts(member), "loss_of_zero": self.tasks[member].variance}
 
 
 def feature_floor(probe: Probe) -> float:

@@ -92,6 +92,12 @@ class XorData(ExampleData):
         cluster = integers(keys[:, None], numbers, self.cluster_at, 4)
         return cluster, normal_rows(keys[:, None], numbers, self.task.dimension)
 
+    def groups(self) -> tuple[Sequence[str], torch.Tensor]:
+        """The clusters, in the order of the means mu_1, -mu_1, mu_2, -mu_2: ``cluster_0`` to ``cluster_3``."""
+        numbers = torch.arange(self.task.test_size, device=self.device)
+        cluster = integers(self._task_keys(1, self.distinct)[:, None], numbers, self.cluster_at, 4)
+        return [f"cluster_{k}" for k in range(4)], cluster
+
     def make(self, raw: tuple[torch.Tensor, ...], members: slice) -> tuple[torch.Tensor, torch.Tensor]:
         cluster, noise = raw
         label, sign = cluster >> 1, 1.0 - 2.0 * (cluster & 1)
