@@ -115,6 +115,10 @@ def test_names_of_fields_are_unique_where_parts_meet():
             assert not set.union(*owners) & set(dir(Probe)), (task, model, optimizer)
 
 
+def test_the_probe_names_every_task_and_model():
+    assert [name for name in (*tasks(), *models()) if f"``{name}``" not in Probe.__doc__] == []
+
+
 @pytest.mark.parametrize("part", [Run, *tasks().values(), *models().values(), *optimizers().values()])
 def test_every_field_says_what_it_is(part):
     assert part.__doc__ and part.__doc__.strip()
