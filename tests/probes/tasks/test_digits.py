@@ -42,7 +42,11 @@ def test_the_split_is_a_partition_of_the_images():
     theirs = sorted((*row, label) for row, label in zip(raw.data.tolist(), raw.target, strict=True))
     assert mine == theirs
     bytes_ = raw.data.astype(np.uint8).tobytes() + raw.target.astype(np.uint8).tobytes()
-    assert data.facts(0) == {"digits_sha256": hashlib.sha256(bytes_).hexdigest()}
+    assert data.facts(0) == {
+        "digits_sha256": hashlib.sha256(bytes_).hexdigest(),
+        "unique_tokens": 1437,
+        "epochs": probe.tokens / 1437,
+    }
 
 
 def test_rows_of_an_image_are_its_positions():
