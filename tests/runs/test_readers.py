@@ -129,6 +129,11 @@ class TestDelimitedDetails:
         assert table["problem"][0] == "" and "no newline" in table["problem"][1]
         assert load(put(tmp_path / "q.csv", '"N","loss"\n"1","3.25"\n"2","3.5"')).good["loss"].tolist() == [3.25, 3.5]
 
+    def test_a_lone_opening_quote_at_the_end_costs_nothing(self, tmp_path):
+        path = tmp_path / "cut.csv"
+        path.write_text('"a","b"\n"1","2"\n"3","4"\n"')
+        assert load(path)["a"].tolist() == [1.0, 3.0]
+
     def test_utf16_and_quoted_newlines(self, tmp_path):
         (tmp_path / "t.csv").write_bytes('run,loss\r\n"a\nb",2\r\nc,3\r\n'.encode("utf-16"))
         assert load(tmp_path / "t.csv").ids == ["a\nb", "c"]

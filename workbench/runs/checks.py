@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from workbench.runs.counted import disagreements, fill
 from workbench.units import FLOPS_PER_PARAM_TOKEN, QUANTITIES
 
 __all__ = ["CHECKED", "add_problem", "check_counting", "derive_missing", "mark_bad", "mark_missing", "unique_ids"]
@@ -48,42 +49,66 @@ def mark_missing(frame: pd.DataFrame) -> None:
 
 
 def derive_missing(frame: pd.DataFrame, notes: dict[str, str]) -> pd.DataFrame:
-    """`frame` with what follows from the rest: tokens, FLOPs, params, tokens per parameter.
+    """`frame` with what follows from the rest: counts of configurations, tokens, FLOPs, params, tokens per parameter.
 
     A value is derived only in rows where it alone is missing and the others are sound; `notes` says how,
-    and in how many rows if not in all.
+    and in how many rows if not in all. FLOPs are 6 x params x tokens, of mixtures of experts with the active params.
     """
     six = FLOPS_PER_PARAM_TOKEN
-    rules = (
-        ("tokens", ("steps", "batch_tokens"), lambda s, b: s * b, "steps x batch_tokens"),
-        ("flops", ("params", "tokens"), lambda n, d: six * n * d, "6 x params x tokens"),
-        ("tokens", ("flops", "params"), lambda c, n: c / (six * n), "flops / (6 params)"),
+    frame, later = fill(frame.copy(), notes)
+    frame = _derive(frame, notes, ("tokens", ("steps", "batch_tokens"), lambda s, b: s * b, "steps x batch_tokens"))
+    frame = later(frame)
+    sparse = "params_active" in frame
+    met = "params_active" if sparse else "params"
+    rules = [
+        ("flops", (met, "tokens"), lambda n, d: six * n * d, f"6 x {met} x tokens"),
+        ("tokens", ("flops", met), lambda c, n: c / (six * n), f"flops / (6 {met})"),
+    ]
+    if sparse:  # beside runs of mixtures there may be others
+        rules += [
+            ("flops", ("params", "tokens"), lambda n, d: six * n * d, "6 x params x tokens"),
+            ("tokens", ("flops", "params"), lambda c, n: c / (six * n), "flops / (6 params)"),
+        ]
+    rules += [
         ("params", ("flops", "tokens"), lambda c, d: c / (six * d), "flops / (6 tokens)"),
         ("tokens_per_param", ("tokens", "params"), lambda d, n: d / n, "tokens / params"),
-    )
-    frame = frame.copy()
-    for name, inputs, rule, formula in rules:
-        if not all(i in frame for i in inputs):
-            continue
-        old = frame[name].to_numpy() if name in frame else np.full(len(frame), np.nan)
-        values = [frame[i].to_numpy() for i in inputs]
-        with np.errstate(all="ignore"):
-            new = rule(*values)
-            sound = np.isnan(old) & np.isfinite(new) & (new > 0) & (values[0] > 0) & (values[1] > 0)
-        if not sound.any():
-            continue
-        frame[name] = np.where(sound, new, old)
-        filled = f"derived: {formula}" if sound.all() else f"derived in {sound.sum()} of {len(frame)} rows: {formula}"
-        notes[name] = f"{notes[name]}; {filled}" if notes.get(name) else filled
-    return frame
+    ]
+    for rule in rules:
+        frame = _derive(frame, notes, rule)
+    return later(frame)
+
+
+def _derive(frame: pd.DataFrame, notes: dict[str, str], rule: tuple) -> pd.DataFrame:
+    name, inputs, formula, shown = rule
+    if not all(i in frame for i in inputs):
+        return frame
+    old = frame[name].to_numpy() if name in frame else np.full(len(frame), np.nan)
+    values = [frame[i].to_numpy() for i in inputs]
+    with np.errstate(all="ignore"):
+        new = formula(*values)
+        sound = np.isnan(old) & np.isfinite(new) & (new > 0) & (values[0] > 0) & (values[1] > 0)
+    if not sound.any():
+        return frame
+    filled = f"derived: {shown}" if sound.all() else f"derived in {sound.sum()} of {len(frame)} rows: {shown}"
+    notes[name] = f"{notes[name]}; {filled}" if notes.get(name) else filled
+    return frame.assign(**{name: np.where(sound, new, old)})
 
 
 def check_counting(frame: pd.DataFrame) -> list[str]:
-    """One sentence if logged FLOPs are not 6 x params x tokens; both are kept. Call before deriving."""
+    """A sentence for each count that differs from another of the same thing; both are kept. Call before deriving.
+
+    Logged FLOPs are compared with 6 x params x tokens, of mixtures of experts with the active params, and what was
+    logged with what the configuration gives.
+    """
+    return _check_flops(frame) + disagreements(frame)
+
+
+def _check_flops(frame: pd.DataFrame) -> list[str]:
     if not {"params", "tokens", "flops"} <= set(frame.columns):
         return []
+    params = frame["params_active"].fillna(frame["params"]) if "params_active" in frame else frame["params"]
     with np.errstate(all="ignore"):
-        ratio = (frame["flops"] / (FLOPS_PER_PARAM_TOKEN * frame["params"] * frame["tokens"])).to_numpy()
+        ratio = (frame["flops"] / (FLOPS_PER_PARAM_TOKEN * params * frame["tokens"])).to_numpy()
     ratio = ratio[np.isfinite(ratio) & (ratio > 0)]
     if not ratio.size or np.median(np.abs(ratio - 1)) <= 0.01:
         return []

@@ -13,7 +13,7 @@ from workbench.units import QUANTITIES, human
 if TYPE_CHECKING:
     from workbench.runs.table import RunTable
 
-__all__ = ["to_html", "to_text"]
+__all__ = ["clean", "to_html", "to_text"]
 
 _MAIN = ("params", "tokens", "flops", "loss")
 _ROWS, _COLUMNS, _CELL = 12, 14, 60
@@ -44,7 +44,7 @@ def to_html(table: RunTable) -> str:
     names = _shown_columns(table)
     derived = [name for name in names if table.notes.get(name, "").find("derived") >= 0]
     head = "".join(
-        f"<th>{escape(_short(name))}{'†' if name in derived else ''}"
+        f"<th>{escape(clean(name))}{'†' if name in derived else ''}"
         f"<br><span class='wb-unit'>{escape(table.units.get(name, '')) or '&nbsp;'}</span></th>"
         for name in names
     )
@@ -62,7 +62,7 @@ def to_html(table: RunTable) -> str:
         cells = "".join(_cell(table.frame[name].iloc[row]) for name in names)
         if marked.any():
             sentence = table.frame["problem"].iloc[row]
-            cells += f"<td class='wb-text'>{'⚠ ' if sentence else ''}{escape(_short(sentence, 120))}</td>"
+            cells += f"<td class='wb-text'>{'⚠ ' if sentence else ''}{escape(clean(sentence, 120))}</td>"
         body.append(f"<tr class='wb-bad'>{cells}</tr>" if marked[row] else f"<tr>{cells}</tr>")
     caption = escape(_headline(table, ""))
     parts = [
@@ -71,13 +71,13 @@ def to_html(table: RunTable) -> str:
     ]
     hidden = [c for c in table.frame.columns if c not in names and c != "problem"]
     if hidden:
-        listed = ", ".join(_short(c) for c in hidden[:20]) + (", ..." if len(hidden) > 20 else "")
+        listed = ", ".join(clean(c) for c in hidden[:20]) + (", ..." if len(hidden) > 20 else "")
         parts.append(f"<div class='wb-small'>{len(hidden)} more columns: {escape(listed)}</div>")
     notes = [f"{'† ' if name in derived else ''}{name}: {table.notes[name]}" for name in names if table.notes.get(name)]
     if notes:
-        parts.append(f"<div class='wb-small'>{'<br>'.join(escape(_short(note, 200)) for note in notes)}</div>")
+        parts.append(f"<div class='wb-small'>{'<br>'.join(escape(clean(note, 200)) for note in notes)}</div>")
     if table.messages:
-        items = "".join(f"<li>{escape(_short(message, 400))}</li>" for message in table.messages[:20])
+        items = "".join(f"<li>{escape(clean(message, 400))}</li>" for message in table.messages[:20])
         more = f"<li>and {len(table.messages) - 20} more messages</li>" if len(table.messages) > 20 else ""
         parts.append(f"<ul class='wb-small'>{items}{more}</ul>")
     return "".join(parts) + "</div>"
@@ -86,7 +86,7 @@ def to_html(table: RunTable) -> str:
 def _headline(table: RunTable, prefix: str) -> str:
     n = len(table)
     if not n:
-        return f"{prefix}no runs; columns {', '.join(_short(c) for c in table.frame.columns[:20])}"
+        return f"{prefix}no runs; columns {', '.join(clean(c) for c in table.frame.columns[:20])}"
     parts = [f"{prefix}{n} run{'s' if n > 1 else ''}"]
     for name in _MAIN:
         if name in table.frame:
@@ -120,10 +120,10 @@ def _cell(value: object) -> str:
         return f"<td>{'yes' if value else 'no'}</td>"
     if isinstance(value, float):
         return f"<td>{human(value, 4)}</td>"
-    return f"<td class='wb-text'>{'' if pd.isna(value) else escape(_short(str(value)))}</td>"
+    return f"<td class='wb-text'>{'' if pd.isna(value) else escape(clean(str(value)))}</td>"
 
 
-def _short(text: str, limit: int = _CELL) -> str:
-    # control and direction marks would let a name rearrange the page around it
-    clean = "".join(c if c.isprintable() else "\ufffd" for c in text)
-    return clean if len(clean) <= limit else f"{clean[: limit - 1]}…"
+def clean(text: str, limit: int = _CELL) -> str:
+    """`text` on one line of at most `limit` characters, without marks that would rearrange what stands around it."""
+    text = text if len(text) <= limit else f"{text[: limit - 1]}…"
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)

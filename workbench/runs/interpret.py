@@ -26,7 +26,8 @@ _IDS = ("run", "run id", "id", "name", "run name", "experiment")
 class Part:
     """The runs of some logs: canonical columns, `run` and `problem` among them, and how they came about.
 
-    `curves` is keyed by row; `order` gives the place of each row's log among all, empty if they share one.
+    `curves` is keyed by row; `order` gives the place of each row's log among all, empty if they share one. `named`
+    says which header became which column, `reason` why the log could not be read.
     """
 
     frame: pd.DataFrame
@@ -36,11 +37,14 @@ class Part:
     messages: list[str] = field(default_factory=list)
     attributes: dict[str, Any] = field(default_factory=dict)
     order: list[int] = field(default_factory=list)
+    named: tuple[Column, ...] = ()
+    reason: str = ""
 
 
 def unreadable(label: str, reason: str) -> Part:
     """A log that cannot be read, as one marked row."""
-    return Part(pd.DataFrame({"run": [label], "problem": [f"cannot be read: {reason}"]}, dtype="str"))
+    frame = pd.DataFrame({"run": [label], "problem": [f"cannot be read: {reason}"]}, dtype="str")
+    return Part(frame, reason=reason)
 
 
 def interpret(log: Log, label: str | list[str], columns: Mapping[str, Any], *, numbered: bool = False) -> Part:
@@ -79,6 +83,9 @@ def interpret(log: Log, label: str | list[str], columns: Mapping[str, Any], *, n
         if wrong.any():
             bad[column.name] = wrong
     part.notes = {c.name: c.note for c in kept if c.note} | log.notes
+    part.named = tuple(c for c in kept if c.source != c.name or c.factor != 1)
+    if identity is not None and identity.source != "run":
+        part.named = (Column(identity.source, "run"), *part.named)
     frame = pd.DataFrame(data, index=range(len(raw)))
     problem = np.array([log.problems.get(i, "") for i in range(len(raw))], dtype=object)
     stored = next((c for c in resolution.columns if c.name == "problem"), None)
@@ -96,8 +103,11 @@ def interpret(log: Log, label: str | list[str], columns: Mapping[str, Any], *, n
         part.curves = {row: _later(log.curves, row, columns) for row in range(len(raw)) if row in log.curves}
         final = {name: np.arange(len(raw)) for name in data}
     else:
-        ids, final = _fold(part, frame, groups, sources, cells, str(label))
         problem = np.array([problem[rows[-1]] for rows in groups.values()], dtype=object)
+        # a checkpoint whose last number may be torn is no point of a curve
+        torn = [row for row, why in log.problems.items() if "cut off" in why]
+        groups = {run: rows[~np.isin(rows, torn)] if len(rows) > 1 else rows for run, rows in groups.items()}
+        ids, final = _fold(part, frame, groups, sources, cells, str(label))
     part.frame.insert(0, "run", pd.Series(ids, index=part.frame.index, dtype="str"))
     for name, wrong in bad.items():
         for row, position in enumerate(final[name]):
@@ -138,9 +148,9 @@ def _identity(columns: list[Column], cells: Cells, labelled: bool) -> Column | N
         if key in _IDS and column.name not in QUANTITIES and cells.given(column.source).any():
             named.setdefault(key, column)
     candidates = [named[key] for key in _IDS if key in named]
-    if labelled:
+    if labelled and len(cells.frame) > 1:
         candidates = [c for c in candidates if cells.frame[c.source].nunique() > 1]
-    unique = [c for c in candidates if cells.frame[c.source].astype(str).is_unique]
+    unique = [c for c in candidates if len(set(map(text, cells.frame[c.source]))) == len(cells.frame)]
     words = [c for c in candidates if cells.numbers(c.source)[1].any()]
     steps = any(c.name == "step" for c in columns)
     if steps:  # checkpoints repeat their run's id, so that uniqueness is no virtue

@@ -5,16 +5,21 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from workbench.runs import statements
+from workbench.runs.cache import Shelf
 from workbench.runs.columns import nearest
-from workbench.runs.readers.base import LoadError, Log, Reader, find, readers
+from workbench.runs.interpret import Part
+from workbench.runs.readers.base import LoadError, Log, Reader, find, readers, refuse_larger
+from workbench.runs.report import Provenance
 from workbench.runs.table import RunTable
+from workbench.runs.text_pattern import TextPattern
 
 __all__ = ["Source", "gather"]
 
@@ -27,6 +32,10 @@ class Source:
         label: names its runs where the log does not.
         path: where it came from, empty for a frame.
         numbered: whether even a single run is called ``label:0``.
+        reader: which reader read it, None for frames and tables.
+        part: the log's rows as `workbench.runs.interpret` made them, where that is known already.
+        shelf, stamp, entry, headers: the cache it belongs to, what changes when the log is written, how it is kept
+            there if it came from there, and the headers it was read with; see `workbench.runs.cache`.
     """
 
     label: str
@@ -35,10 +44,40 @@ class Source:
     table: RunTable | None = None
     error: str | None = None
     numbered: bool = False
+    reader: Reader | None = None
+    part: Part | None = None
+    shelf: Shelf | None = None
+    stamp: str = ""
+    entry: dict[str, Any] | None = None
+    headers: list[str] = field(default_factory=list)
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where its runs come from."""
+        log, reader = self.log, self.reader
+        return Provenance(
+            path=self.path,
+            format=reader.name if reader is not None else "" if self.path else "DataFrame",
+            version=reader.version if reader is not None else 0,
+            read=None if log is None else len(log.frame) if log.read is None else log.read,
+            skipped={} if log is None else dict(log.skipped),
+            reason=self.error or "",
+            cached=self.entry is not None,
+        )
 
 
-def gather(source: Any, name: str = "run") -> tuple[list[Source], list[str]]:
-    """All logs behind `source`, read, and messages on what was left out.
+def gather(
+    source: Any,
+    name: str = "run",
+    pattern: TextPattern | None = None,
+    *,
+    cache: bool = False,
+    decided: bool = False,
+) -> tuple[list[Source], list[str]]:
+    """All logs behind `source`, read, and messages on what was left out; text files that fit `pattern` are read by it.
+
+    With `cache`, logs that have not changed since a slow load come from there; `decided` says whether the user decided
+    what columns mean.
 
     Raises:
         FileNotFoundError: a path or pattern matches nothing.
@@ -50,12 +89,15 @@ def gather(source: Any, name: str = "run") -> tuple[list[Source], list[str]]:
     if isinstance(source, pd.DataFrame):
         return [Source(name, log=_frame(source), numbered=True)], []
     if isinstance(source, str | os.PathLike):
-        files, messages = _files(source)
-        return _read(files), messages
+        shelf = Shelf(Path(os.fspath(source)).expanduser()) if cache else None
+        look = partial(_files, source, pattern)
+        files, messages = look() if shelf is None else shelf.files(look)
+        sources = _read(files, pattern, shelf, decided)
+        return sources, [*messages, *(shelf.said if shelf is not None else ())]
     if isinstance(source, Iterable) and not isinstance(source, bytes | dict):
         sources, messages, items = [], [], list(source)
         for item in items:
-            found, said = gather(item, name)
+            found, said = gather(item, name, pattern, cache=cache, decided=decided)
             sources += found
             messages += said
         if not items:
@@ -89,31 +131,42 @@ def _frame(frame: pd.DataFrame) -> Log:
     return Log(frame.reset_index(drop=True), messages=messages)
 
 
-def _files(source: str | os.PathLike) -> tuple[list[Path], list[str]]:
+def _files(source: str | os.PathLike, pattern: TextPattern | None = None) -> tuple[list[Path], list[str]]:
     """Paths to read, and messages on what was left out."""
     path = Path(os.fspath(source)).expanduser()
     try:
         exists = path.exists()
+    except PermissionError:  # of a folder on the way
+        raise LoadError(f"{str(path)!r} cannot be opened (Permission denied)") from None
     except (OSError, ValueError):  # a name too long or with a zero byte
         exists = False
     if exists:
         if not path.is_dir():
             return [path], []
-        return _below(path)
+        return _below(path, pattern)
     if glob.has_magic(str(path)):
         found = sorted(Path(p) for p in glob.glob(str(path), recursive=True))  # noqa: PTH207  Path.glob takes no absolute one
         if not found:
             raise FileNotFoundError(f"no file matches {str(source)!r}; check the pattern and the working directory")
         files, messages = [], []
         for item in found:
-            below, said = _below(item) if item.is_dir() else ([item], [])
+            below, said = _below(item, pattern) if item.is_dir() else ([item], [])
             files += below
             messages += said
         return list(dict.fromkeys(files)), messages
     shown = str(source)[:300]
+    if _link(path):
+        raise FileNotFoundError(f"{shown!r} is a link that leads nowhere or in a circle; give the log itself")
     if "://" in shown:
         raise FileNotFoundError(f"{shown!r} is not a local file; download it first and give its path")
     raise FileNotFoundError(f"no file or folder {shown!r}; {_sibling(path)}")
+
+
+def _link(path: Path) -> bool:
+    try:
+        return path.is_symlink()
+    except (OSError, ValueError):
+        return False
 
 
 def _sibling(path: Path) -> str:
@@ -125,72 +178,129 @@ def _sibling(path: Path) -> str:
     return nearest(path.name, names[:200], f"entries of {str(folder)!r}")
 
 
-def _below(folder: Path) -> tuple[list[Path], list[str]]:
+def _below(folder: Path, pattern: TextPattern | None = None) -> tuple[list[Path], list[str]]:
     """Logs in a folder: the folder itself if a reader knows it, else everything below, sorted."""
-    if _folder_reader(folder) is not None:
+    top = _folder_reader(folder)
+    if top is not None and not top.nested:
         return [folder], []
-    files: list[Path] = []
-    skipped: list[str] = []
-    for root, folders, names in os.walk(folder):  # does not follow links, so that loops end
+    files: list[Path] = [] if top is None else [folder]
+    skipped: dict[str, list[str]] = {}
+
+    def skip(path: Path, why: str) -> None:
+        skipped.setdefault(why, []).append(str(path.relative_to(folder)))
+
+    def closed(error: OSError) -> None:
+        skip(Path(error.filename or folder), f"{{}} folders cannot be opened ({error.strerror or error}): ")
+
+    for root, folders, names in os.walk(folder, onerror=closed):  # does not follow links, so that loops end
         here = Path(root)
-        for name in sorted(folders):
-            if name.startswith(".") or _folder_reader(here / name) is not None:
+        owner = _folder_reader(here)
+        known = {name: None if name.startswith(".") else _folder_reader(here / name) for name in sorted(folders)}
+        aside = {name for reader in known.values() if reader is not None for name in reader.beside}
+        for name, reader in known.items():
+            if name in aside or (owner is not None and owner.owns(here / name)):
                 folders.remove(name)
-                if not name.startswith("."):
-                    files.append(here / name)
+                continue
+            if name.startswith(".") or (reader is not None and not reader.nested):
+                folders.remove(name)
+            elif reader is None and _link(here / name):
+                skip(here / name, "{} links to folders were not followed; load what they lead to by its own path: ")
+            if reader is not None:
+                files.append(here / name)
         folders.sort()
         for name in sorted(names):
             path = here / name
-            if name.startswith(".") or name.endswith(statements.SUFFIX) or not path.is_file():
+            if owner is not None and owner.owns(path):
                 continue
-            if _expected(path) or _known(path):
+            if name.startswith(".") or name.endswith(statements.SUFFIX):
+                continue
+            why = _foreign(path, pattern)
+            if why is None:
                 files.append(path)
             else:
-                skipped.append(str(path.relative_to(folder)))
-    messages = []
-    if skipped:
-        shown = ", ".join(skipped[:5]) + (", ..." if len(skipped) > 5 else "")
-        messages.append(f"{len(skipped)} files that no reader knows were skipped: {shown}")
+                skip(path, why)
+    messages = [
+        why.format(len(paths)) + ", ".join(paths[:5]) + (", ..." if len(paths) > 5 else "")
+        for why, paths in skipped.items()
+    ]
     if not files:
         allowed = ", ".join(reader.name for reader in readers())
-        raise LoadError(f"no run logs in {str(folder)!r}; the readers are {allowed}")
+        said = "".join(f"; {message}" for message in messages if "no reader knows" not in message)
+        raise LoadError(f"no run logs in {str(folder)!r}; the readers are {allowed}{said}")
     return sorted(files), messages
 
 
 def _folder_reader(path: Path) -> Reader | None:
-    return next((r for r in readers() if r.folders and r.sniff(path, b"")), None)
+    try:
+        with os.scandir(path) as entries:  # a reader that opened a pipe would wait for ever
+            if any(not (entry.is_file() or entry.is_dir() or entry.is_symlink()) for entry in entries):
+                return None
+        return next((r for r in readers() if r.folders and r.sniff(path, b"")), None)
+    except OSError:  # no permission to look into it
+        return None
 
 
 def _expected(path: Path) -> bool:
     return any(path.name.lower().endswith(reader.suffixes) for reader in readers() if reader.suffixes)
 
 
-def _known(path: Path) -> bool:
+def _foreign(path: Path, pattern: TextPattern | None = None) -> str | None:
+    """Why a file of a folder is no log: the beginning of a message, with a place for a number; None if it is one."""
     try:
-        return find(path) is not None
-    except LoadError:
-        return False
+        if not path.is_file():  # opening a pipe would wait for ever
+            return (
+                "{} links lead nowhere or in a circle: "
+                if path.is_symlink() and not path.exists()
+                else "{} entries are neither files nor folders and were not opened: "
+            )
+        if _expected(path) or (pattern is not None and pattern.sniff(path)) or find(path) is not None:
+            return None
+    except LoadError as error:
+        if "Git LFS" in str(error):
+            return "{} files are Git LFS pointers, not the files themselves; run `git lfs pull`: "
+        if "cannot be opened" in str(error):
+            return f"{{}} files were skipped, {error}: "
+    except OSError as error:
+        return f"{{}} entries cannot be opened ({error.strerror or error}): "
+    return "{} files that no reader knows were skipped: "
 
 
-def _read(files: list[Path]) -> list[Source]:
+def _read(
+    files: list[Path], pattern: TextPattern | None = None, shelf: Shelf | None = None, decided: bool = False
+) -> list[Source]:
     sources = []
     for path, label in zip(files, _labels(files), strict=True):
+        kept = shelf.take(path, label, decided) if shelf is not None else None
+        if kept is not None:
+            sources.append(kept)
+            continue
+        reader = None
         try:
-            log = _log(path)
-            sources.append(Source(label, str(path), log=log))
+            reader = _reader(path, pattern, alone=len(files) == 1)
+            stamp = shelf.stamp(path, reader) if shelf is not None else ""
+            log = reader.read(path)
+            headers = list(log.frame.columns)
+            sources.append(Source(label, str(path), log, reader=reader, shelf=shelf, stamp=stamp, headers=headers))
         except (ValueError, OSError) as error:  # a LoadError, or a file that changed while it was read
-            sources.append(Source(label, str(path), error=str(error)))
+            sources.append(Source(label, str(path), error=str(error), reader=reader))
     return sources
 
 
-def _log(path: Path) -> Log:
+def _reader(path: Path, pattern: TextPattern | None = None, *, alone: bool = False) -> Reader:
     if not path.is_dir() and not path.is_file():
         raise LoadError("it is neither a file nor a folder")
-    reader = find(path)
+    if pattern is not None and path.is_file() and (alone or pattern.sniff(path)):
+        return pattern
+    reader = find(path) or (pattern if path.is_file() else None)
     if reader is None:
         allowed = ", ".join(r.name for r in readers())
-        raise LoadError(f"no reader knows this format; the readers are {allowed}")
-    return reader.read(path)
+        raise LoadError(
+            f"no reader knows this format; the readers are {allowed}; "
+            "for a text log say how its lines look, with pattern='step {step} loss {loss}'"
+        )
+    if reader.largest is not None and path.is_file():
+        refuse_larger(path.stat().st_size, reader.largest)
+    return reader
 
 
 def _labels(paths: list[Path]) -> list[str]:

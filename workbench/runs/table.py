@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,9 @@ from workbench.runs import statements
 from workbench.runs.columns import TEXT, nearest
 from workbench.runs.curves import Curves
 from workbench.units import QUANTITIES, quantity
+
+if TYPE_CHECKING:
+    from workbench.runs.report import Provenance
 
 __all__ = ["RunTable", "arrange"]
 
@@ -39,6 +42,7 @@ class RunTable:
         curves: run id -> frame with `step` and metrics, for the runs that logged a curve.
         attributes: free statements about these runs, e.g. answers for a fit's card.
         origin: the one file or folder they were loaded from, empty where there is none.
+        provenance: run id -> the log it came from and what was made of it; `report` shows it.
     """
 
     frame: pd.DataFrame
@@ -49,8 +53,24 @@ class RunTable:
     curves: Mapping[str, pd.DataFrame] = field(default_factory=Curves)
     attributes: dict[str, Any] = field(default_factory=dict)
     origin: str = ""
+    provenance: Mapping[str, Provenance] = field(default_factory=dict)
 
+    explore = late("workbench.panels.runs:panel", "A panel on these runs: find, look, leave out, choose points.")
     plot = late("workbench.figures.runs:scatter", "One point a run, as an Altair chart.")
+    pick = late("workbench.runs.checkpoints:pick", "The runs with the numbers of one point of each curve.")
+    report = late("workbench.runs.report:report", "Where the runs came from, what was skipped, renamed and derived.")
+    duplicates = late("workbench.runs.duplicates:duplicates", "Groups of runs that are one run under several names.")
+    with_architecture = late(
+        "workbench.runs.with_architecture:with_architecture", "Adds sizes and FLOPs counted from the architecture."
+    )
+    follow = late("workbench.runs.follow:follow", "Reads what is appended to these runs' logs while they grow.")
+
+    compare = late("workbench.panels.compare:panel", "Laws, or groups of these runs, side by side, as a panel.")
+    multiverse = late(
+        "workbench.panels.multiverse:panel", "One conclusion under every defensible analysis, as a panel."
+    )
+    frontier = late("workbench.panels.frontier:panel", "Approaches 1, 2 and 3 at a budget to be dragged, as a panel.")
+    planner = late("workbench.panels.planner:panel", "Size, tokens, loss and next probes for a budget, as a panel.")
 
     def __post_init__(self) -> None:
         numeric = self.frame.select_dtypes("number").columns
@@ -219,19 +239,27 @@ class RunTable:
     def to_dict(self) -> dict[str, Any]:
         """The table as strict JSON types; what is missing or not finite is None.
 
-        Each of `runs` has its ``id``, its ``problem``, its columns, and under ``points`` the length of its
-        curve. A column of one of these names is called ``id_logged`` or ``points_logged``.
+        Each of `runs` has its ``id``, its ``problem``, the ``format`` of its log, its columns (settings, canonical
+        quantities and final metrics), under ``points`` the length of its curve (None if it can no longer be read),
+        and under ``skipped`` why records of its log were left out and how many. A column of one of these names is
+        called ``id_logged``, ``points_logged`` and so on. Logs that could not be read are in ``unreadable``, each with
+        its ``path`` and the ``reason``.
         """
+        report = self.report()
         names = [c for c in self.frame.columns if c not in ("run", "problem")]
-        keys = [f"{name}_logged" if name in ("id", "points") else name for name in names]
+        keys = [f"{name}_logged" if name in ("id", "format", "points", "skipped") else name for name in names]
         runs = []
         for run, problem, *values in self.frame[["run", "problem", *names]].itertuples(index=False, name=None):
+            origin = report.origins[run]
+            if origin.reason:
+                continue
             row = dict(zip(keys, map(_json, values), strict=True))
-            points = len(self.curves[run]) if run in self.curves else 0
-            runs.append({"id": run, "problem": problem, **row, "points": points})
+            said = {"points": self._points(run), "skipped": dict(origin.skipped)}
+            runs.append({"id": run, "problem": problem, "format": origin.format, **row, **said})
         return {
-            "n_runs": len(self),
+            "n_runs": len(runs),
             "runs": runs,
+            "unreadable": report.unreadable,
             "units": dict(self.units),
             "notes": dict(self.notes),
             "messages": list(self.messages),
@@ -246,6 +274,12 @@ class RunTable:
         from workbench.runs.display import to_html
 
         return to_html(self)
+
+    def _points(self, run: str) -> int | None:
+        try:
+            return len(self.curves[run]) if run in self.curves else 0
+        except (ValueError, OSError):  # its file has gone or was damaged since
+            return None
 
     def _rows(self, chosen: np.ndarray) -> RunTable:
         frame = self.frame[chosen].reset_index(drop=True)

@@ -101,8 +101,12 @@ def _about(path: Path) -> dict[str, Any]:
 
 def _inside(path: Path, name: Any) -> Path:
     file = path / str(name)
-    if not file.resolve().is_relative_to(path.resolve()):
+    try:
+        inside, there = file.resolve().is_relative_to(path.resolve()), file.is_file()
+    except (OSError, ValueError):  # a name too long, with a zero byte, or with half a character
+        inside, there = True, False
+    if not inside:
         raise LoadError(f"sweep.json names {name!r}, which lies outside its folder")
-    if not file.is_file():
+    if not there:
         raise LoadError(f"sweep.json names {name!r}, which does not exist")
     return file

@@ -9,18 +9,24 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
 
-__all__ = ["HEAD", "LoadError", "Log", "Reader", "find", "peek", "read_text", "readers"]
+from workbench.runs.cells import text
+from workbench.runs.lazy_curves import LazyCurves
+
+__all__ = ["HEAD", "LARGEST", "LoadError", "Log", "Reader", "find", "peek", "read_text", "readers", "refuse_larger"]
 
 #: How many bytes of a file `Reader.sniff` gets to see.
 HEAD = 65536
+#: How many bytes of text, unpacked, are read as a whole; parsed they take several times as much memory.
+LARGEST = 2 * 2**30
 
 
 class LoadError(ValueError):
@@ -40,6 +46,8 @@ class Log:
         units, notes, attributes: statements stored with the log, by canonical column or by key.
         problems: row number -> what is wrong with this run, e.g. that it has not finished.
         settled: whether rows are known to be runs, so that they are never folded into curves.
+        read: how many records were read (lines, events, rows of a table); None where nobody counted.
+        skipped: why records were left out -> how many.
     """
 
     frame: pd.DataFrame
@@ -51,12 +59,15 @@ class Log:
     attributes: dict[str, Any] = field(default_factory=dict)
     problems: dict[int, str] = field(default_factory=dict)
     settled: bool = False
+    read: int | None = None
+    skipped: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of_records(cls, records: Sequence[Mapping[str, Any]], **kwargs: Any) -> Log:
         """A log with one row for each mapping; keys become headers in order of first appearance."""
         headers = dict.fromkeys(str(key) for record in records for key in record)
-        cells = {header: [record.get(header) for record in records] for header in headers}
+        # half a character, which JSON may hold, has no place in a header
+        cells = {text(header): [record.get(header) for record in records] for header in headers}
         return cls(pd.DataFrame(cells, index=range(len(records)), dtype=object), **kwargs)
 
     @property
@@ -69,13 +80,17 @@ class Log:
     @classmethod
     def together(cls, logs: Sequence[Log]) -> Log:
         """Logs of a single run each as one, a row for each."""
-        records = [dict(zip(log.frame.columns, log.frame.iloc[0], strict=True)) for log in logs]
+        records = [dict(zip(log.frame.columns, log.frame.to_numpy(dtype=object)[0], strict=True)) for log in logs]
         return cls.of_records(
             records,
-            curves={row: log.curves[0] for row, log in enumerate(logs) if 0 in log.curves},
+            curves=LazyCurves(
+                {row: partial(log.curves.__getitem__, 0) for row, log in enumerate(logs) if 0 in log.curves}
+            ),
             messages=[message for log in logs for message in log.messages],
             problems={row: log.problems[0] for row, log in enumerate(logs) if 0 in log.problems},
             settled=True,
+            read=sum(log.read or 0 for log in logs) if any(log.read is not None for log in logs) else None,
+            skipped=dict(sum((Counter(log.skipped) for log in logs), Counter())),
         )
 
 
@@ -91,11 +106,22 @@ class Reader:
         suffixes: usual file endings, lower case. A hint: they make a file that no reader recognises a
             bad run instead of a foreign file.
         folders: whether it reads folders instead of files.
+        nested: of a folder reader: whether runs may lie in subfolders of a run.
+        beside: of a folder reader: folders beside its runs that hold no runs (sources, resources).
+        general: whether it takes whatever has the shape of a table or document; asked after those that
+            know one program's logs.
+        version: grows with every change of what is read from the same bytes; old caches are then stale.
+        largest: of a file reader: a file of more bytes is refused, None where it is read piece by piece.
     """
 
     name: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]] = ()
     folders: ClassVar[bool] = False
+    nested: ClassVar[bool] = False
+    beside: ClassVar[tuple[str, ...]] = ()
+    general: ClassVar[bool] = False
+    version: ClassVar[int] = 1
+    largest: ClassVar[int | None] = LARGEST
 
     _registry: ClassVar[dict[str, type[Reader]]] = {}
 
@@ -113,6 +139,10 @@ class Reader:
         """
         raise TypeError(f"the reader {type(self).__name__} needs a method sniff(path, head)")
 
+    def owns(self, path: Path) -> bool:
+        """Of a nested folder reader: whether this file or folder in a run's folder is part of the run."""
+        return False
+
     def read(self, path: Path) -> Log:
         """Everything the log holds.
 
@@ -124,12 +154,13 @@ class Reader:
 
 @cache
 def readers() -> tuple[Reader, ...]:
-    """One instance of every reader, in alphabetical order of their names."""
+    """One instance of every reader: those of one program's logs first, then by name."""
     import workbench.runs.readers as package
 
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")
-    return tuple(Reader._registry[name]() for name in sorted(Reader._registry))
+    known = sorted(Reader._registry.values(), key=lambda reader: (reader.general, reader.name))
+    return tuple(reader() for reader in known)
 
 
 def find(path: Path) -> Reader | None:
@@ -148,9 +179,28 @@ def find(path: Path) -> Reader | None:
     return None
 
 
+def refuse_larger(size: int, largest: int = LARGEST) -> None:
+    """Refuse `size` bytes where at most `largest` are read.
+
+    Raises:
+        LoadError: `size` is larger.
+    """
+    if size > largest:
+        raise LoadError(
+            f"it is {size / 1e9:.1f} GB, and a log of its format is read as a whole, up to {largest / 1e9:.1f} GB; "
+            "split it into a file for each run, log fewer steps, or convert it to Parquet"
+        )
+
+
 def peek(path: Path) -> bytes:
-    """The first `HEAD` bytes of a file, unpacked if it is gzip."""
+    """The first `HEAD` bytes of a file, unpacked if it is gzip.
+
+    Raises:
+        LoadError: it cannot be opened, or is no file.
+    """
     try:
+        if isinstance(path, Path) and not path.is_file():
+            raise LoadError("it is neither a file nor a folder")  # opening a pipe would wait for ever
         with path.open("rb") as file:
             head = file.read(HEAD)
     except OSError as error:
@@ -172,6 +222,8 @@ def read_text(path: Path) -> tuple[str, list[str]]:
         LoadError: the file is empty, damaged or no text.
     """
     try:
+        if isinstance(path, Path):
+            refuse_larger(path.stat().st_size)
         data = path.read_bytes()
     except OSError as error:
         raise LoadError(f"it cannot be opened ({error.strerror or error})") from None
@@ -189,12 +241,16 @@ def read_text(path: Path) -> tuple[str, list[str]]:
 def _gunzip(data: bytes) -> tuple[bytes, bool]:
     """Unpacked `data` (all members) and whether the stream was whole."""
     unpacked = []
+    room = LARGEST
     while data.startswith(b"\x1f\x8b"):
         stream = zlib.decompressobj(wbits=31)
         try:
-            unpacked.append(stream.decompress(data))
+            unpacked.append(stream.decompress(data, room + 1))
         except zlib.error as error:
             raise LoadError(f"its gzip stream is damaged ({error})") from None
+        room -= len(unpacked[-1])
+        if room < 0:
+            raise LoadError(f"unpacked it is more than {LARGEST / 1e9:.1f} GB, up to which it is read; split it")
         if not stream.eof:
             return b"".join(unpacked), False
         data = stream.unused_data

@@ -19,6 +19,7 @@ class JsonDocument(Reader):
     """A JSON document. NaN and Infinity are accepted on reading, as Python and JavaScript write them."""
 
     name = "JSON"
+    general = True
     suffixes = (".json", ".json.gz")
 
     def sniff(self, path: Path, head: bytes) -> bool:

@@ -13,7 +13,9 @@ class Parquet(Reader):
     """A Parquet table; fields of nested columns become columns joined by dots."""
 
     name = "Parquet"
+    general = True
     suffixes = (".parquet", ".pq")
+    largest = None
 
     def sniff(self, path: Path, head: bytes) -> bool:
         return head.startswith(b"PAR1")

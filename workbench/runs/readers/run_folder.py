@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from workbench.runs.curves import final_values
@@ -45,4 +46,6 @@ class RunFolderReader(Reader):
         messages = [f"{path.name}: line {line} of metrics.jsonl skipped, {reason}" for line, reason in skipped]
         problems = {} if state == "finished" else {0: f"its status is {state!r}, not 'finished'"}
         curves = {0: metrics} if "step" in metrics else {}
-        return Log.of_records([row], curves=curves, messages=messages, problems=problems, settled=True)
+        left_out = dict(Counter(reason for _, reason in skipped))
+        counts = {"read": len(metrics), "skipped": left_out}
+        return Log.of_records([row], curves=curves, messages=messages, problems=problems, settled=True, **counts)
