@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import altair as alt
 import pandas as pd
@@ -65,6 +66,15 @@ def test_html_is_self_contained_and_quotes_hostile_names(tmp_path):
     assert "alert('run')" in page, "the run's name is data"
     assert "<script>alert" not in page and "<img" not in outside
     assert page.count("</script>") == 3
+
+
+def test_control_characters_in_a_name_do_not_spoil_the_figure(tmp_path):
+    codes = (*range(32), 127, 0xFFFE, 0xFFFF)
+    names = pd.DataFrame({"x": range(len(codes)), "y": 1, "run": [f"a{chr(code)}b" for code in codes]})
+    chart = alt.Chart(names).mark_text().encode(x="x:Q", y="y:Q", text="run:N", tooltip="run:N")
+    assert figures.png(chart).startswith(b"\x89PNG")
+    svg = figures.save(chart, tmp_path / "figure.svg").read_text(encoding="utf-8")
+    ElementTree.fromstring(svg)  # whatever XML forbids is refused here
 
 
 def test_figures_stay_small():

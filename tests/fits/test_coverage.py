@@ -9,6 +9,8 @@ from scipy import stats
 import workbench
 from tests.fits.conftest import power_frame
 
+pytestmark = pytest.mark.long
+
 
 def checkpoints(seed: int) -> tuple:
     """Twelve runs of five checkpoints, each run with an error of its own; and the truth at ten times the scale."""

@@ -34,6 +34,7 @@ def test_intervals_for_one_run_cover_new_runs_and_are_wider_than_the_curve():
     assert 0.92 < inside / n < 0.975
 
 
+@pytest.mark.long
 def test_the_curve_is_covered_where_runs_are():
     hits = []
     for seed in range(40):

@@ -3,17 +3,18 @@
 import asyncio
 import json
 
-import altair as alt
 import numpy as np
+import pandas as pd
 import pytest
 
 import workbench
 from workbench.panels import FitPanel, FitState, panel
 from workbench.panels import base as base_module
-from workbench.testing.panels import PanelContract, example_runs
+from workbench.panels.live_chart import split
+from workbench.testing.panels import HOSTILE, PanelContract, example_runs
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def runs():
     return example_runs()
 
@@ -33,16 +34,29 @@ class TestContract(PanelContract):
     def panel(self, runs):
         return FitPanel(runs)
 
+    def test_the_screen_shows_the_figure(self, runs):
+        """And besides the brush: clicks, a layer that waits for rings, and lines cut at axes they may outrun."""
+        bench = self.panel(runs)
+        drawing, data = split(bench.figure().to_dict())
+        live = dict(bench.chart.spec)
+        assert [p["name"] for p in live.pop("params")] == ["brush", "clicked"] == bench.chart.selections
+        *layers, rings = live["layer"]
+        assert rings["name"] == "marked" and bench.chart.data["marked"] == []
+        for one, other in zip(layers, drawing["layer"], strict=True):
+            mark = {k: v for k, v in one["mark"].items() if k not in ("clip", "cursor")}
+            assert {**one, "mark": mark} == other
+        assert {k: v for k, v in bench.chart.data.items() if k != "marked"} == data
+
 
 def test_controls_move_state_figure_and_code_together(bench, runs):
     c = bench.controls
     c.objective.value = "log-mse"
     c.where.value = "flops > 1e15"
-    c.fixes["E"][1].value = 1.69
+    c.parameters["E"].value.value = 1.69
     assert bench.state.objective == "log-mse"
     assert bench.state.where == "flops > 1e15"
     assert bench.state.fixed == {"E": 1.69}
-    assert c.fixes["E"][0].value, "typing a value fixes the parameter"
+    assert c.parameters["E"].mode.value == "fixed", "moving a value fixes the parameter"
     assert c.delta.disabled, "delta means nothing to squares"
     by_hand = workbench.fit(runs, "chinchilla", objective="log-mse", where="flops > 1e15", fixed={"E": 1.69})
     assert bench.fit.params == pytest.approx(by_hand.params, rel=1e-6)
@@ -52,7 +66,7 @@ def test_controls_move_state_figure_and_code_together(bench, runs):
 def test_left_out_runs_are_hollow_counted_and_in_the_code(bench, runs):
     bench.state = bench.state.replace(left_out=("run 0", "run 7"))
     assert bench.fit.n_runs == 34
-    assert bench.controls.left.options == ("run 0", "run 7")
+    assert bench.controls.left.options == (("run 0", "run 0"), ("run 7", "run 7"))
     assert "2 left out (hollow)" in workbench.figures.text(bench.figure())
     namespace = drawn(bench, runs)
     assert namespace["fit"].n_runs == 34
@@ -83,10 +97,8 @@ def test_buttons_without_a_brush_say_what_to_do(bench):
 
 
 def test_a_brush_still_counts_after_the_chart_was_redrawn(bench):
-    """Assigning a chart drops the observers of its selections; the panel puts them back."""
     bench.controls.delta.value = 0.01
-    live = bench._live
-    live._vl_selections = {"brush": {"value": {"x": [1e9, 1e11]}, "store": []}}
+    bench.chart.selected = {"brush": {"x": [1e9, 1e11]}}  # as the browser does
     assert bench._box == {"x": [1e9, 1e11]}
 
 
@@ -112,7 +124,7 @@ def test_changing_the_law_forgets_what_belonged_to_the_old_one(bench, runs):
     bench.controls.law.value = "power_constant"
     assert bench.state.fixed == {}
     assert bench.state.left_out == ("run 1",)
-    assert list(bench.controls.fixes) == ["E", "A", "alpha"]
+    assert list(bench.controls.parameters) == ["E", "A", "alpha"]
     assert bench.controls.x.layout.display == ""
     bench.controls.x.value = "tokens"
     assert bench.fit.points.columns == {"x": "tokens"}
@@ -174,13 +186,153 @@ def test_state_is_plain_json(bench):
     assert plain["law"] == "chinchilla" and plain["left_out"] == [] and plain["fixed"] == {}
 
 
-def test_the_chart_fetches_nothing_and_offers_no_online_editor(bench):
-    assert alt.JupyterChart._is_offline
-    assert "esm.sh" not in alt.JupyterChart._esm
-    assert bench._live.embed_options["actions"]["editor"] is False
+def moved(bench, act):
+    """Do something as in a notebook, with a running loop, and wait for the full figure; the rows before it."""
+
+    async def go():
+        act()
+        quick = dict(bench.chart.data)
+        while bench._later is not None:
+            await asyncio.sleep(0.05)
+        return quick
+
+    return asyncio.run(go())
 
 
-def test_live_chart_is_the_figure_plus_a_brush(bench):
-    live, figure = bench._live.spec, bench.figure().to_dict()
-    assert [p["name"] for p in live["params"]] == ["brush"]
-    assert {k: v for k, v in live.items() if k != "params"} == {k: v for k, v in figure.items() if k != "params"}
+@pytest.mark.parametrize("change", [{"delta": 0.05}, {"fixed": {"E": 1.72}}, {"tied": {"beta": "alpha"}}])
+def test_a_moving_hand_sees_the_curve_of_the_exact_fit(bench, runs, change):
+    c = bench.controls
+    spec = bench.chart.spec
+
+    def act():
+        if "delta" in change:
+            c.delta.value = change["delta"]
+        elif "fixed" in change:
+            c.parameters["E"].value.value = 1.72
+        else:
+            c.parameters["beta"].mode.value = "alpha"
+        assert bench.chart.spec is spec, "no new drawing while the hand moves"
+
+    quick = moved(bench, act)
+    by_hand = workbench.fit(runs, "chinchilla", **change)
+    line = pd.DataFrame(quick["line"])
+    size = line["group"].map(workbench.units.parse_number)
+    p = by_hand.params
+    expected = p["E"] + p["A"] * size ** -p["alpha"] + p["B"] * line["x"] ** -p["beta"]
+    assert line["y"].to_numpy() == pytest.approx(expected.to_numpy(), rel=2e-3)  # labels carry three digits
+    assert bench.fit.params == pytest.approx(by_hand.params, rel=1e-5)
+    assert drawn(bench, runs)["figure"].to_dict() == bench.figure().to_dict()
+    settled, fresh = bench.chart.data, split(bench.figure().to_dict())[1]
+    assert {k: v for k, v in settled.items() if k != "marked"} == fresh
+
+
+def test_hold_out_by_slider_predicts_the_largest_runs(bench, runs):
+    bench.controls.holdout.value = 20
+    order = runs.frame.sort_values("flops", ascending=False)["run"].tolist()
+    held = set(bench.held.runs.ids)
+    assert held == set(order[: len(held)]) and len(held) >= 7, "a fifth of 36 runs, and those as large"
+    rest = workbench.fit(runs.where(~runs.frame["run"].isin(held)), "chinchilla")
+    assert bench.fit.params == pytest.approx(rest.params, rel=1e-5)
+    truth = runs.frame[runs.frame["run"].isin(held)]
+    error = rest.predict(truth)["prediction"].to_numpy() / truth["loss"].to_numpy() - 1
+    assert bench.held.error == pytest.approx(np.sqrt((error**2).mean()), rel=1e-4)
+    assert f"root mean square error {bench.held.error:.2%}" in workbench.figures.text(bench.figure())
+    assert {row["run"] for row in bench.chart.data["held_out"]} == held
+    assert drawn(bench, runs)["figure"].to_dict() == bench.figure().to_dict()
+
+
+def test_hold_out_by_brush_and_back(bench, runs):
+    small = runs.frame["run"][runs.frame["tokens"] < 3e7].tolist()
+    bench.brushed("brush", {"x": [1e6, 3e7]})
+    bench.controls.hold.click()
+    assert set(bench.state.held) == set(small) == set(bench.held.runs.ids)
+    assert drawn(bench, runs)["figure"].to_dict() == bench.figure().to_dict()
+    bench.brushed("brush", {"x": [1e6, 3e7]})
+    bench.controls.put_back.click()
+    assert bench.state.held == () and bench.held is None and bench.fit.n_runs == len(runs)
+
+
+def test_a_click_leaves_a_run_out_and_the_next_puts_it_back(bench):
+    for layer, expected in (("clicked", ("run 4",)), ("clicked_left_out", ()), ("clicked", ("run 4",))):
+        for _ in range(2):  # a browser may tell of one click twice
+            bench.chart.selected = {**bench.chart.selected, layer: {"run": ["run 4"]}}
+            assert bench.state.left_out == expected
+
+
+def test_a_run_that_cannot_be_fitted_is_not_put_back_by_a_click(runs):
+    bad = workbench.load(runs.frame.drop(columns="problem").assign(loss=lambda f: f["loss"].where(f["run"] != "run 4")))
+    bench = FitPanel(bad)
+    bench.chart.selected = {"clicked_left_out": {"run": ["run 4"]}}
+    assert "cannot be put back" in bench.message.value and bench.state.left_out == ()
+
+
+def test_panels_on_one_table_share_their_runs(runs):
+    one, two = FitPanel(runs), FitPanel(runs, FitState(law="power_constant", x="flops"))
+    one.chart.selected = {"clicked": {"run": ["run 4"]}}
+    assert two.state.left_out == ("run 4",) and two.fit.n_runs == len(runs) - 1
+    two.brushed("brush", {"x": [1e18, 1e20]})
+    big = set(runs.frame["run"][runs.frame["flops"] > 1e18])
+    assert set(one.state.marked) == big
+    assert {row["run"] for row in one.chart.data["marked"]} == big
+    one.controls.out.click()
+    assert set(one.state.left_out) == {"run 4", *big} == set(two.state.left_out)
+    assert FitPanel(runs).state.left_out == one.state.left_out, "a third panel begins with what the others have"
+
+
+@pytest.mark.parametrize("view", ["curve", "residuals", "profiles", "influence", "card"])
+def test_every_view_ends_as_code_and_answers_the_controls(bench, runs, view):
+    bench.controls.view.value = view
+    assert bench.state.view == view and not bench.message.value
+    namespace = drawn(bench, runs)
+    assert namespace["figure"].to_dict() == bench.figure().to_dict()
+    assert ("card" in namespace) == (view == "card")
+    bench.controls.delta.value = 0.01
+    bench.chart.selected = {"clicked": {"run": ["run 4"]}}
+    assert bench.state.left_out == ("run 4",)
+    assert drawn(bench, runs)["figure"].to_dict() == bench.figure().to_dict()
+    assert FitState.from_json(bench.state.to_json()) == bench.state
+
+
+def test_influence_says_what_changes_without_a_run(bench, runs):
+    bench.controls.view.value = "influence"
+    offered = [question for _, question in bench.controls.question.options]
+    assert offered == [None, "tokens_per_param", "optimal_params", "exponent", "loss", *bench.fit.law.symbols]
+    bench.controls.question.value = "alpha"
+    rows = {row["run"]: row for row in bench.chart.data["runs"]}
+    without = workbench.fit(runs.where(runs.frame["run"] != "run 9"), "chinchilla").params["alpha"]
+    assert float(rows["run 9"]["text"]) == pytest.approx(without, rel=2e-3)
+    assert bench.controls.at.layout.display == "none", "a parameter is asked for nowhere"
+    bench.controls.question.value = "optimal_params"
+    bench.controls.at.value = 1e21
+    assert bench.state.at == {"flops": 1e21}
+    assert "1e+21 FLOP" in workbench.figures.text(bench.figure())
+    assert drawn(bench, runs)["figure"].to_dict() == bench.figure().to_dict()
+
+
+def test_a_view_that_cannot_be_drawn_says_why(bench, runs):
+    bench.state = bench.state.replace(view="profiles", fixed=bench.fit.params)
+    assert "every parameter is fixed" in str(bench.figure().to_dict())
+    assert drawn(bench, runs)["figure"].to_dict() == bench.figure().to_dict()
+
+
+def test_weights_by_column_and_by_inverse_variance(runs):
+    noisy = runs.derive(loss_std=lambda f: 0.001 + 0.01 * np.linspace(0, 1, len(f)), share=lambda f: f["flops"] ** 0.1)
+    bench = FitPanel(noisy, FitState(delta=1.0))
+    bench.controls.weights.value = ("loss_std", True)
+    by_hand = workbench.fit(noisy, "chinchilla", delta=1.0, weights=1 / noisy["loss_std"].to_numpy() ** 2)
+    assert bench.fit.params == pytest.approx(by_hand.params, rel=1e-5)
+    namespace = drawn(bench, noisy)
+    assert namespace["figure"].to_dict() == bench.figure().to_dict()
+    bench.controls.weights.value = ("share", False)
+    by_hand = workbench.fit(noisy, "chinchilla", delta=1.0, weights="share")
+    assert bench.fit.params == pytest.approx(by_hand.params, rel=1e-5)
+    assert by_hand.panel().state.weights == "share"
+
+
+def test_the_card_shows_no_markup_of_a_run(bench):
+    hostile = example_runs(HOSTILE)
+    frame = hostile.frame.drop(columns="problem").assign(**{"<img src=x onerror=alert(1)>": 1.0})
+    bench = FitPanel(workbench.load(frame).with_attributes(hardware="<script>alert(1)</script>"))
+    bench.controls.view.value = "card"
+    assert "&lt;script&gt;" in bench.card.value and "<script" not in bench.card.value
+    assert "not stated" in bench.card.value

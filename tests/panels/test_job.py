@@ -15,7 +15,9 @@ from workbench.figures.training import training
 from workbench.launch.follow import Follower, curves
 from workbench.launch.stack import create
 from workbench.panels import job as job_module
+from workbench.panels import job_log
 from workbench.panels.job import JobPanel, JobState, panel
+from workbench.panels.live_chart import split
 from workbench.probes import Sweep
 from workbench.runs.store import RunFolder
 from workbench.testing.panels import HOSTILE, PanelContract, walk
@@ -150,16 +152,20 @@ def test_it_looks_again_until_all_is_over(tmp_path, monkeypatch):
         while "aria-valuenow='60'" not in shown.progress.value:
             assert time.monotonic() < end
             await asyncio.sleep(0.02)
-        assert shown.figure().to_dict() != first and shown.figure().to_dict() == shown._live.chart.to_dict()
+        assert shown.figure().to_dict() != first
+        assert split(shown.figure().to_dict()) == (
+            shown.chart.spec,
+            shown.chart.data,
+        )
         drawn = []
-        shown._live.observe(lambda change: drawn.append(change), "spec")
+        shown.chart.observe(drawn.append, ["spec", "data"])
         await asyncio.sleep(0.2)
         assert not drawn, "a chart that has not changed is not sent again"
         write(tmp_path, sweep[0], "finished", 1.0)
         while shown.watching:
             assert time.monotonic() < end
             await asyncio.sleep(0.02)
-        assert shown.over and len(drawn) == 1 and "1 done" in shown.progress.value
+        assert shown.over and drawn and "1 done" in shown.progress.value
         looks = shown.redraws
         await asyncio.sleep(0.2)
         assert shown.redraws == looks
@@ -199,6 +205,107 @@ def test_a_slow_cancel_does_not_stop_the_kernel(tmp_path, monkeypatch):
         shown.close()
 
     asyncio.run(press())
+
+
+def test_a_resumed_job_is_watched_though_its_folders_still_say_how_it_ended(tmp_path, monkeypatch):
+    """Between the submission and the first look of a worker nobody writes the status."""
+    monkeypatch.setattr(job_module, "EVERY", 0.02)
+    monkeypatch.setattr(job_module, "SHARE", 1.0)
+    made = job(tmp_path, Sweep((SWEEP[0],)), ("cancelled",), 0.2)
+    monkeypatch.setattr(made.queue, "submit", lambda sweep: None)
+
+    async def press():
+        shown = JobPanel(made)
+        ends = []
+        shown.at_end.append(lambda: ends.append(1))
+        assert not shown.watching
+        shown.resume.click()
+        end = time.monotonic() + 20
+        while not shown.watching or shown.resume.disabled is False:
+            assert time.monotonic() < end
+            await asyncio.sleep(0.02)
+        assert ends == [], "it has not ended, it is about to begin"
+        write(tmp_path, SWEEP[0], "running", 0.5)
+        while "1 running" not in shown.progress.value:
+            assert time.monotonic() < end
+            await asyncio.sleep(0.02)
+        write(tmp_path, SWEEP[0], "cancelled", 0.6)
+        while shown.watching:
+            assert time.monotonic() < end
+            await asyncio.sleep(0.02)
+        assert ends == [1]
+
+    asyncio.run(press())
+
+
+def test_the_log_of_a_run_is_its_last_lines_as_text(tmp_path):
+    made = job(tmp_path)
+    id = SWEEP[2].id
+    lines = [f"line {i}" for i in range(100)] + [*HOSTILE, "\x1b[31mred"]
+    (tmp_path / id / "log.txt").write_text("\n".join(lines) + "\n")
+    shown = JobPanel(made)
+    assert shown.log_text.value == ""
+    shown.log_of.value = id[:6]
+    assert shown.state.log == id
+    told = shown.log_text.value
+    assert "line 99" in told and "line 10\n" not in told and "last 40 lines" in told
+    assert (
+        "&lt;script&gt;" in told and not re.search(r"<(script|img|b onclick|x)\b", told.lower()) and "\x1b" not in told
+    )
+    with (tmp_path / id / "log.txt").open("a") as file:
+        file.write("the newest\n")
+    shown.refresh()
+    assert "the newest" in shown.log_text.value
+    shown.log_of.value = SWEEP[3].id  # it waits, and has no log
+    assert "nothing in the log yet" in shown.log_text.value
+    shown.log_of.value = "zzz"
+    assert "no run begins with" in shown.message.value and shown.state.log == SWEEP[3].id
+    shown.log_of.value = ""
+    assert shown.log_text.value == "" and shown.message.value == ""
+    with pytest.raises(ValueError, match="no run of this job"):
+        panel(made, log="moon")
+
+
+def test_finished_runs_are_fitted_below(tmp_path):
+    made = job(tmp_path, Sweep.grid(BASE, width=[4, 8, 16], seed=range(6)), ("finished", "finished", "failed"))
+    shown = JobPanel(made)
+    assert shown.fit is None and not shown.to_fit.disabled
+    shown.to_fit.click()
+    assert len(shown.fit.runs) == 12 and shown.below.children == (shown.fit,)
+    assert shown.state.fitted and "runs = job.runs().good" in shown.code()
+    write(tmp_path, made.sweep[2], "finished")
+    shown.refresh()
+    shown.to_fit.click()
+    assert len(shown.fit.runs) == 13, "pressed again, what has finished since is fitted, too"
+    waiting = JobPanel(job(tmp_path / "other", states=("created",)))
+    assert waiting.to_fit.disabled
+
+
+SMI = """\
+#!/bin/sh
+echo 'GPU-8f7c2a10-aaaa, Fast Card, 93, 12288, 143360'
+echo 'GPU-00000000-bbbb, Slow Card, [N/A], 1, 2'
+"""
+
+
+def test_places_and_gpus_are_told_while_runs_train(tmp_path, monkeypatch):
+    made = job(tmp_path)
+    for probe in SWEEP.probes[:2]:
+        write(tmp_path, probe, "running", 0.5, place="GPU-8f7c2a10")
+    write(tmp_path, SWEEP[4], "running", 0.5, place="<b>core</b> 3")
+    program = tmp_path / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    program.write_text(SMI)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    loads = job_log.gpu_loads()
+    assert list(loads) == ["GPU-8f7c2a10-aaaa"] and loads["GPU-8f7c2a10-aaaa"].memory == 140 * 2**30
+    told = job_log.places_html(made.table(), loads)
+    assert "Fast Card, 93% busy, 12 of 140 GiB, 2 runs, 200k tokens/s" in told
+    assert "&lt;b&gt;core" in told and "<b>core" not in told
+    assert "GPU-8f7c2a10" in JobPanel(made).runs.value
+    program.write_text("#!/bin/sh\nexit 9\n")
+    assert job_log.gpu_loads() == {}
 
 
 def test_settings_of_the_panel(tmp_path):

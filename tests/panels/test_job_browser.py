@@ -5,15 +5,11 @@ import base64
 import nbformat
 import pytest
 
-from tests.panels.lab import ROOT, browser_page, chromium_path, server, write_notebook
+pytestmark = pytest.mark.long
 
-CHROMIUM = chromium_path()
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt-get install chromium)")
-
-LIVE = f"""\
-import sys, threading, time
+LIVE = """\
+import threading, time
 from pathlib import Path
-sys.path.insert(0, {str(ROOT)!r})
 from tests.panels.jobs import SWEEP, job, write
 
 root = Path("live").absolute()
@@ -40,38 +36,31 @@ if (!chart || chart.getBoundingClientRect().height < 200) window.blank += 1;
 requestAnimationFrame(look); }; requestAnimationFrame(look); }"""
 
 
-def test_a_job_is_watched_and_its_last_picture_is_saved(tmp_path):
-    write_notebook(tmp_path / "job.ipynb", LIVE)
-    with server(tmp_path) as address, browser_page(CHROMIUM) as page:
-        page.set_default_timeout(60_000)
-        dialogs = []
-        page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-        page.goto(address.format(name="job.ipynb"))
-        page.wait_for_selector("text=/[|] Idle/")
-        page.locator(".jp-Notebook .jp-CodeCell .cm-content").first.click()
-        page.keyboard.press("Control+Enter")
-        page.wait_for_selector(".vega-embed svg.marks")
-        page.wait_for_selector("text=6 runs: 5 running, 1 failed")
-        first = page.locator(".vega-embed svg.marks").inner_html()
-        page.evaluate(COUNT)
-        (tmp_path / "go").touch()
-        page.wait_for_selector("text=6 runs: 5 done, 1 failed")
-        page.wait_for_timeout(1500)
-        frames, blank = page.evaluate("[window.frames_, window.blank]")
-        print(f"{frames} frames, {blank} without a chart")
-        assert page.locator(".vega-embed svg.marks").inner_html() != first
-        # the one that the saved picture's arrival may cost
-        assert frames > 30 and blank <= 2, (frames, blank)
-        resume = page.get_by_role("button", name="Resume")
-        assert page.get_by_role("button", name="Cancel").is_disabled() and resume.is_enabled()
-        resume.focus()
-        page.keyboard.press("Enter")
-        page.wait_for_selector("text=6 runs: 5 done, 1 waiting")
-        page.screenshot(path=tmp_path / "job.png")
-        assert dialogs == [] and page.asked_elsewhere == []
-        page.keyboard.press("Escape")
-        page.keyboard.press("Control+s")
-        page.wait_for_timeout(1500)
-    data = nbformat.read(tmp_path / "job.ipynb", 4).cells[0].outputs[0].data
+def test_a_job_is_watched_and_its_last_picture_is_saved(jupyter):
+    jupyter.open("job", LIVE)
+    page = jupyter.page
+    jupyter.run()
+    page.wait_for_selector("text=6 runs: 5 running, 1 failed")
+    first = page.locator(".vega-embed svg.marks").inner_html()
+    page.evaluate(COUNT)
+    (jupyter.folder / "go").touch()
+    page.wait_for_selector("text=6 runs: 5 done, 1 failed")
+    page.wait_for_timeout(1500)
+    frames, blank = page.evaluate("[window.frames_, window.blank]")
+    print(f"{frames} frames, {blank} without a chart")
+    assert page.locator(".vega-embed svg.marks").inner_html() != first
+    # the one that the saved picture's arrival may cost
+    assert frames > 30 and blank <= 2, (frames, blank)
+    resume = page.get_by_role("button", name="Resume")
+    assert page.get_by_role("button", name="Cancel").is_disabled() and resume.is_enabled()
+    resume.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=6 runs: 5 done, 1 waiting")
+    page.screenshot(path=jupyter.folder / "job.png")
+    assert jupyter.dialogs == [] and page.asked_elsewhere == []
+    page.keyboard.press("Escape")
+    page.keyboard.press("Control+s")
+    page.wait_for_timeout(1500)
+    data = nbformat.read(jupyter.folder / "job.ipynb", 4).cells[0].outputs[0].data
     assert data["text/plain"].startswith("6 runs: 5 done, 1 failed"), "of the end, not of the first moment"
     assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")

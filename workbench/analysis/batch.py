@@ -49,6 +49,7 @@ def optima(
     objectives: Sequence[Objective],
     seed: int = 0,
     start: np.ndarray | None = None,
+    tick: Callable[[float], None] | None = None,
 ) -> Optima:
     """Optima of every objective on every set of weights.
 
@@ -58,6 +59,7 @@ def optima(
         objectives: all on logarithms or all not.
         seed: seed of the starting points.
         start: ``[M, P]`` where to begin under squares; default the best of drawn starts.
+        tick: called with the fraction done; may raise to cancel.
 
     Raises:
         ValueError: objectives of both kinds are mixed.
@@ -68,14 +70,17 @@ def optima(
     theta, value = np.empty((len(objectives), m, p)), np.full((len(objectives), m), np.inf)
     converged = np.zeros((len(objectives), m), dtype=bool)
     here = _first(problem, weights, objectives[0].in_logs, seed) if start is None else problem.complete(start)
-    for k, rung in _path(objectives, problem.y):
+    say, path = tick or (lambda fraction: None), _path(objectives, problem.y)
+    for done, (k, rung) in enumerate(path):
+        say(0.1 + 0.5 * done / len(path))
         step = replace(problem, objective=rung)
         if k is None:
             here = solve(step, here, weights, warm=True, max_iterations=30, tolerance=1e-5).theta
             continue
         theta[k], value[k], converged[k] = _walk(step, here, weights)
         here = theta[k]
-    for _ in range(2):
+    for again in range(2):
+        say(0.6 + 0.2 * again)
         if not _exchange(problem, weights, objectives, theta, value, converged):
             break
     _settle(problem, weights, objectives, theta, value, converged)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 
+from workbench.runs.checkpoints import CLUSTER, Curve, rows_of_curves
 from workbench.runs.table import RunTable
 
 __all__ = ["PARENT", "points_of_curves"]
@@ -17,8 +17,6 @@ PARENT = "checkpoint_of"
 WARM_UP = 0.1
 #: Checkpoints of one run at most, evenly spaced in the logarithm of the step.
 MOST = 8
-#: What grows in proportion to the step while a run trains.
-_GROWING = ("tokens", "flops", "steps", "tokens_per_param", "seconds")
 
 
 def points_of_curves(runs: RunTable, y: str, policy: str) -> RunTable:
@@ -31,34 +29,20 @@ def points_of_curves(runs: RunTable, y: str, policy: str) -> RunTable:
             training, at most 8 a run. ``final`` returns the runs as they are.
 
     Returns:
-        A table with the column ``checkpoint_of``. Tokens, compute and steps of a checkpoint are the run's
-        times the checkpoint's share of its steps, or the curve's own tokens where it logged them.
+        A table with the column ``checkpoint_of``; tokens, compute and steps as `workbench.runs.checkpoints.pick`
+        has them.
     """
     if policy == "final":
         return replace(runs, frame=runs.frame.assign(**{PARENT: runs.frame["run"]}))
-    frame, rows = runs.frame, []
-    growing = [c for c in _GROWING if c in frame]
-    for i, run in enumerate(frame["run"]):
-        curve = runs.curves.get(run)
-        if curve is None or y not in curve:
-            rows.append(frame.iloc[[i]].assign(**{PARENT: run}))
-            continue
-        value, step = curve[y].to_numpy(float), curve["step"].to_numpy(float)
-        share = step / step.max() if step.max() > 0 else np.ones(step.size)
-        fine = np.flatnonzero(np.isfinite(value) & (share >= WARM_UP))
+
+    def choose(curve: Curve) -> list[np.ndarray] | str:
+        fine = np.flatnonzero(curve.share >= WARM_UP)
         if not fine.size:
-            rows.append(frame.iloc[[i]].assign(**{PARENT: run}))
-            continue
-        chosen = _chosen(policy, fine, value, step)
-        part = frame.iloc[np.full(chosen.size, i)].copy()
-        for column in growing:
-            logged = curve[column].to_numpy(float)[chosen] if column in curve else np.full(chosen.size, np.nan)
-            scaled = frame[column].iloc[i] * share[chosen]
-            part[column] = np.where(np.isfinite(logged) & (logged > 0), logged, scaled)
-        part[y], part[PARENT] = value[chosen], run
-        part["run"] = [f"{run} @ {s:g}" for s in step[chosen]]
-        rows.append(part)
-    return replace(runs, frame=pd.concat(rows, ignore_index=True))
+            return f"its curve has no {y} after the first {WARM_UP:.0%} of training"
+        return [np.array([i]) for i in _chosen(policy, fine, curve.value, curve.step)]
+
+    table = rows_of_curves(runs, y, choose, named=True)
+    return replace(table, frame=table.frame.rename(columns={CLUSTER: PARENT}))
 
 
 def _chosen(policy: str, fine: np.ndarray, value: np.ndarray, step: np.ndarray) -> np.ndarray:

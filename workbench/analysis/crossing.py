@@ -110,7 +110,8 @@ def crossings(
     frame["counted"] = np.isfinite(frame["estimate"]) & (frame["note"] == "")
     first, second = tables
     asked = Question(f"the {quantity(place.along).meaning.lower()} at which {first} and {second} cross", place.answer)
-    return CrossingMultiverse(frame, asked, parts[0].specs, dimensions, skipped, fits[0], 0, float(level), tuple(parts))
+    return CrossingMultiverse(frame, asked, parts[0].specs, dimensions, skipped, fits[0], 0, float(level),
+                              parts=tuple(parts))  # fmt: skip
 
 
 class _Store:

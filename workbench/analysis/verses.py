@@ -41,6 +41,8 @@ class Multiverse:
         fit: the fit that all analyses vary.
         n: resamples behind each interval; the default analysis has one even if this is 0.
         level: nominal coverage.
+        theta: ``[S, P]`` parameters of each analysis in the order of the rows, NaN where nothing was fitted;
+            None where an analysis is more than one fit.
     """
 
     frame: pd.DataFrame
@@ -51,7 +53,9 @@ class Multiverse:
     fit: Fit
     n: int
     level: float
+    theta: np.ndarray | None = None
 
+    panel = late("workbench.panels.multiverse:panel", "An interactive panel on these analyses.")
     plot = late(
         "workbench.figures.multiverse:multiverse", "Every analysis' answer, sorted, above the choices behind it."
     )

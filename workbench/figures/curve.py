@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import altair as alt
 import numpy as np
 import pandas as pd
 
 from workbench.figures.axes import scaled
+from workbench.figures.curve_rows import CurveRows, curve_rows
 from workbench.figures.data import MOST_ROWS, embed
-from workbench.figures.groups import Groups, group
-from workbench.figures.lines import Lines, lines
-from workbench.figures.plane import fitted, left_out, unseen
-from workbench.figures.style import ACCENT, CATEGORIES, GREY, HEIGHT, INK, WIDTH, spoken, title
-from workbench.figures.tooltip import run_tips, with_words
+from workbench.figures.groups import Groups
+from workbench.figures.style import ACCENT, GREY, HEIGHT, INK, WIDTH, spoken, title
+from workbench.figures.tooltip import run_tips
+from workbench.fits.held import HeldOut
 from workbench.fits.result import RESAMPLES, Fit
 from workbench.runs.table import RunTable
 from workbench.units import axis_title, human
 
-__all__ = ["curve"]
-
-_GRID = 48  # points along each fitted line: smooth at figure width, small in the notebook
-_SAME = np.log(1.2)  # unseen runs this near a line's value of `by` belong to the line
+__all__ = ["curve", "held_out"]
 
 
 def curve(
@@ -33,12 +32,17 @@ def curve(
     extend: float | None = None,
     extra: RunTable | pd.DataFrame | None = None,
     band: bool = True,
+    marked: Sequence[str] | None = None,
     n: int = RESAMPLES,
+    note: str = "",
 ) -> alt.LayerChart:
     """Runs and fitted curve, against scale.
 
     A law of one input is one curve; a law of two is one curve for each value of the other input (for
     each of six ranges where there are more than twelve values, drawn at the mean of its runs).
+
+    Layers are named ``line``, ``band``, ``floor``, ``runs``, ``left_out``, ``held_out`` and ``marked``, those
+    there are; `figures.curve_rows` gives their rows.
 
     Args:
         fit: the fit.
@@ -50,131 +54,86 @@ def curve(
         extra: runs the fit has not seen (held out, or fresh): inputs, fitted column and `run` if known;
             drawn as large diamonds with the prediction interval of a single run.
         band: draw the band; its bootstrap takes most of the time.
+        marked: ids of runs to ring; an empty list keeps the layer ready.
         n: bootstrap resamples.
+        note: a sentence to begin the subtitle with.
 
     Raises:
         ValueError: `x`, `color`, `level` or `extend` cannot be drawn, or `extra` lacks a column.
     """
     if extend is not None and not (isinstance(extend, int | float) and np.isfinite(extend) and extend > 0):
         raise ValueError(f"extend is {extend!r}; give the value of the x axis up to which to draw, a positive number")
-    layout = lines(fit, x)
-    runs, left, fresh = fitted(fit, layout), left_out(fit, layout), unseen(fit, layout, extra, level, n)
-    groups, heading = _grouping(fit, layout, runs, color)
-    along = groups if color in (None, layout.by) or layout.by is None else group(runs["by"])
-    line = _curves(fit, layout, along, runs, fresh, extend, level if band else None, n)
-    runs["group"] = groups.of
-    floor = _floor(fit, runs["y"].min())
-
-    drawn_left = left if excluded else left.iloc[:0]
-    across = pd.concat([f["x"] for f in (runs, drawn_left, fresh, line) if len(f)])
-    up = [f[c] for f in (runs, drawn_left, fresh, line) for c in ("y", "low", "high") if c in f and len(f)]
-    if floor is not None:
-        up.append(pd.Series([floor]))
-    axes = (
-        scaled(alt.X, "x", across, layout.title),
-        scaled(alt.Y, "y", pd.concat(up), axis_title(fit.points.target), log=bool((runs["y"] > 0).all())),
+    rows = curve_rows(
+        fit, x=x, color=color, level=level if band else None, extend=extend, extra=extra, marked=marked, n=n
     )
-    if layout.by is None:
+    data = rows.layers()
+    if not excluded:
+        data.pop("left_out", None)
+    axes = _axes(fit, rows, excluded)
+    if rows.layout.by is None:
         colour = alt.ColorValue(INK)
     else:
-        colour = groups.colour(heading) if along is groups else alt.ColorValue(GREY)
-    layers = _line_layers(line, colour, axes)
-    if floor is not None:
-        layers += _floor_layers(fit, floor, axes)
-    layers.append(_run_layer(with_words(runs, layout), groups, heading, axes, run_tips(fit, layout)))
-    if len(drawn_left):
-        layers.append(_hollow_layer(with_words(drawn_left, layout), axes, run_tips(fit, layout)))
-    if len(fresh):
-        layers += _fresh_layers(with_words(fresh, layout), axes, run_tips(fit, layout))
-    heads = _title(
-        fit,
-        layout,
-        runs,
-        left,
-        fresh,
-        excluded,
-        along.binned and layout.by is not None,
-        level if line["low"].notna().any() else None,
-    )
+        colour = rows.groups.colour(rows.heading) if rows.along is rows.groups else alt.ColorValue(GREY)
+    tips = run_tips(fit, rows.layout)
+    layers = _line_layers(data, colour, axes)
+    if "floor" in data:
+        layers += _floor_layers(data["floor"], axes)
+    layers.append(_run_layer(data["runs"], rows.groups, rows.heading, axes, tips))
+    if "left_out" in data:
+        layers.append(_hollow_layer(data["left_out"], axes, tips))
+    if "held_out" in data:
+        layers += _fresh_layers(data["held_out"], axes, tips)
+    if "marked" in data:
+        layers.append(_ring_layer(data["marked"], axes))
+    heads = _title(fit, rows, excluded, level, note)
     return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, title=heads)
 
 
-def _grouping(fit: Fit, layout: Lines, runs: pd.DataFrame, color: str | None) -> tuple[Groups, str | None]:
-    color = color or layout.by
-    if color is None:
-        return Groups(np.full(len(runs), "runs"), ["runs"], [CATEGORIES[0]], {"runs": 1.0}, False), None
-    if color == layout.by:
-        return group(runs["by"]), axis_title(color)
-    if color not in fit.points.frame:
-        raise ValueError(
-            f"there is no column {color!r} to colour by; this table has {', '.join(fit.points.frame.columns)}"
-        )
-    return group(fit.points.frame[color]), axis_title(color)
+def held_out(held: HeldOut, **arguments) -> alt.LayerChart:
+    """`curve` of a fit with the runs held out from it, and how far it misses them.
+
+    Args:
+        held: from `Fit.hold_out`.
+        **arguments: of `curve`.
+    """
+    return curve(held.fit, extra=held.runs, note=held.verdict, **arguments)
 
 
-def _curves(
-    fit: Fit,
-    layout: Lines,
-    along: Groups,
-    runs: pd.DataFrame,
-    fresh: pd.DataFrame,
-    extend: float | None,
-    level: float | None,
-    n: int,
-) -> pd.DataFrame:
-    """One fitted line for each label of `along`, over the x of its runs; band if `level` is given."""
-    single = layout.by is None
-    parts = []
-    for label, value in ({"runs": None} if single else along.centres).items():
-        mine = runs["x"] if single else runs["x"][along.of == label]
-        near = fresh["x"] if single else fresh["x"][np.abs(np.log(fresh["by"] / value)) < _SAME]
-        start, stop = mine.min(), max([mine.max(), *near, *([extend] if extend else [])])
-        grid = np.geomspace(min(start, stop / 1.2), stop, _GRID)
-        parts.append(pd.DataFrame({"group": label, "x": grid, **_safe(layout.inputs_at(grid, value), fit)}))
-    line = pd.concat(parts, ignore_index=True)
-    inputs = {s: line[f"input {s}"].to_numpy(float) for s in fit.points.columns}
-    out = line[["group", "x"]].assign(y=fit.law.predict(fit.theta, inputs), low=np.nan, high=np.nan)
-    if level is not None and fit.degrees >= 1:
-        interval = fit.predict({c: inputs[s] for s, c in fit.points.columns.items()}, level=level, kind="curve", n=n)
-        out["low"], out["high"] = interval["low"], interval["high"]
-    return out
+def _axes(fit: Fit, rows: CurveRows, excluded: bool) -> tuple[alt.X, alt.Y]:
+    drawn_left = rows.left if excluded else rows.left.iloc[:0]
+    across = pd.concat([f["x"] for f in (rows.runs, drawn_left, rows.fresh, rows.line) if len(f)])
+    up = [
+        f[c] for f in (rows.runs, drawn_left, rows.fresh, rows.line) for c in ("y", "low", "high") if c in f and len(f)
+    ]
+    if rows.floor is not None:
+        up.append(pd.Series([rows.floor]))
+    return (
+        scaled(alt.X, "x", across, rows.layout.title),
+        scaled(alt.Y, "y", pd.concat(up), axis_title(fit.points.target), log=bool((rows.runs["y"] > 0).all())),
+    )
 
 
-def _safe(inputs: dict[str, np.ndarray], fit: Fit) -> dict[str, np.ndarray]:
-    """Inputs under names that cannot collide with x and group."""
-    return {f"input {s}": inputs[c] for s, c in fit.points.columns.items()}
-
-
-def _floor(fit: Fit, lowest: float) -> float | None:
-    """The irreducible value, if the law has one, the data determine it and it is near enough to be drawn."""
-    symbol = fit.law.floor
-    if symbol is None or symbol in fit.diagnostics.unidentified or len(fit.law.symbols) == 1:
-        return None
-    return fit.params[symbol] if fit.params[symbol] > lowest / 3 > 0 else None
-
-
-def _line_layers(line: pd.DataFrame, colour: alt.Color | alt.ColorValue, axes: tuple) -> list[alt.Chart]:
+def _line_layers(data: dict[str, pd.DataFrame], colour: alt.Color | alt.ColorValue, axes: tuple) -> list[alt.Chart]:
     x, y = axes
     low = alt.Y("low:Q", scale=y["scale"], axis=y["axis"])
     layers = []
-    if line["low"].notna().any():
+    if "band" in data:
         layers.append(
-            alt.Chart(embed(line))
+            alt.Chart(embed(data["band"]), name="band")
             .mark_area(opacity=0.18)
             .encode(x, low, alt.Y2("high:Q"), colour, alt.Detail("group:N"))
         )
-    plain = line[["group", "x", "y"]]
-    layers.append(alt.Chart(embed(plain)).mark_line(strokeWidth=2).encode(x, y, colour, alt.Detail("group:N")))
-    return layers
+    lines = alt.Chart(embed(data["line"]), name="line").mark_line(strokeWidth=2)
+    return [*layers, lines.encode(x, y, colour, alt.Detail("group:N"))]
 
 
-def _floor_layers(fit: Fit, floor: float, axes: tuple) -> list[alt.Chart]:
-    label = f"{fit.law.floor} = {human(floor, 4)}"
-    base = alt.Chart(embed(pd.DataFrame({"y": [floor], "label": [label]})))
+def _floor_layers(floor: pd.DataFrame, axes: tuple) -> list[alt.Chart]:
+    base = alt.Chart(embed(floor))
     # On the left, where runs are small and their losses far above the floor.
     words = base.mark_text(align="left", baseline="bottom", dy=-4, dx=6, color=GREY)
+    rule = base.mark_rule(strokeDash=[6, 4], color=GREY, strokeWidth=1.3).properties(name="floor")
     return [
-        base.mark_rule(strokeDash=[6, 4], color=GREY, strokeWidth=1.3).encode(axes[1]),
+        rule.encode(axes[1]),
         words.encode(axes[1], alt.Text("label:N"), x=alt.value(0)),
     ]
 
@@ -185,7 +144,7 @@ def _run_layer(runs: pd.DataFrame, groups: Groups, heading: str | None, axes: tu
 
 
 def _hollow_layer(left: pd.DataFrame, axes: tuple, tips: list) -> alt.Chart:
-    points = alt.Chart(embed(left)).mark_point(
+    points = alt.Chart(embed(left), name="left_out").mark_point(
         filled=False, shape="circle", size=52, strokeWidth=1.3, color=INK, opacity=0.8
     )
     return points.encode(*axes, tooltip=[*tips, alt.Tooltip("why:N", title="Left out")])
@@ -196,10 +155,11 @@ def _fresh_layers(fresh: pd.DataFrame, axes: tuple, tips: list) -> list[alt.Char
     points = base.mark_point(
         filled=True, shape="diamond", size=150, color=ACCENT, opacity=1, stroke="white", strokeWidth=1
     )
+    points = points.properties(name="held_out_points")
     if fresh["low"].isna().all():
-        return [points.encode(*axes, tooltip=tips)]
+        return [points.properties(name="held_out").encode(*axes, tooltip=tips)]
     x, y = axes
-    whisker = base.mark_rule(color=ACCENT, strokeWidth=1.5)
+    whisker = base.mark_rule(color=ACCENT, strokeWidth=1.5).properties(name="held_out")
     interval = [
         alt.Tooltip("low:Q", title="Interval of one run, from", format=".4g"),
         alt.Tooltip("high:Q", title="to", format=".4g"),
@@ -210,18 +170,17 @@ def _fresh_layers(fresh: pd.DataFrame, axes: tuple, tips: list) -> list[alt.Char
     ]
 
 
-def _title(
-    fit: Fit,
-    layout: Lines,
-    runs: pd.DataFrame,
-    left: pd.DataFrame,
-    fresh: pd.DataFrame,
-    excluded: bool,
-    binned: bool,
-    level: float | None,
-) -> alt.Title:
-    parts = [f"{fit.n_runs} run{'s' if fit.n_runs != 1 else ''}"]
-    out = len(fit.points.left_out)
+def _ring_layer(marked: pd.DataFrame, axes: tuple) -> alt.Chart:
+    rings = alt.Chart(embed(marked), name="marked").mark_point(
+        filled=False, shape="circle", size=190, strokeWidth=1.8, color=INK, opacity=1
+    )
+    return rings.encode(*axes)
+
+
+def _title(fit: Fit, rows: CurveRows, excluded: bool, level: float, note: str) -> alt.Title:
+    layout, runs, left, fresh = rows.layout, rows.runs, rows.left, rows.fresh
+    parts = [note, f"{fit.n_runs} run{'s' if fit.n_runs != 1 else ''}"]
+    out = len(set(fit.points.left_out) - set(fresh["run"]))
     if out:
         hollow = "hollow" if len(left) == out else f"{len(left)} hollow, {out - len(left)} without coordinates"
         parts.append(f"{out} left out ({hollow if excluded else 'not drawn'})")
@@ -231,11 +190,11 @@ def _title(
         parts.append(f"{MOST_ROWS} points drawn, lowest and highest kept")
     objective = fit.problem.objective
     parts.append(objective.name + (f", δ = {objective.delta:g}" if objective.shape == "huber" else ""))
-    if binned:
+    if rows.along.binned and layout.by is not None:
         parts.append("curves at the mean of each range")
     if layout.held:
         parts.append("curves at " + ", ".join(f"{c} = {human(v)}" for c, v in layout.held.items()))
-    if level is not None:
+    if rows.has_band:
         parts.append(f"band: {level:.0%} interval of the curve")
     elif fit.degrees < 1:
         parts.append("no band: no degrees of freedom")

@@ -48,7 +48,8 @@ def next_runs(answer: NextRuns) -> alt.LayerChart:
     candidates = candidates.encode(opacity=alt.condition("datum.affordable", alt.value(0.85), alt.value(0.2)))
     chosen = base.transform_filter("datum.what == 'chosen'")
     marked = chosen.mark_point(size=260, filled=True, color=ACCENT, shape="square", stroke=INK, opacity=1)
-    names = chosen.mark_text(color="white", fontSize=11, fontWeight="bold").encode(text="label:N")
+    # beside the mark: neither white nor black on it is contrast enough
+    names = chosen.mark_text(color=INK, fontSize=12, fontWeight="bold", align="left", dx=12).encode(text="label:N")
     rows = answer.frame[answer.frame["order"] > 0].sort_values("order")
     picked = " then ".join(
         (f"{t} × " if t > 1 else "") + (", ".join(f"{c} {human(v)}" for c, v in zip(inputs, values, strict=True)))

@@ -32,13 +32,14 @@ def left_out(fit: Fit, layout: Lines) -> pd.DataFrame:
     return out
 
 
-def unseen(fit: Fit, layout: Lines, extra: Any, level: float, n: int) -> pd.DataFrame:
+def unseen(fit: Fit, layout: Lines, extra: Any, level: float, n: int, method: str = "recommended") -> pd.DataFrame:
     """Runs of another table, with the prediction interval of a single run in ``low`` and ``high``.
 
     Args:
         extra: a `RunTable` or frame; None gives no rows.
         level: nominal coverage.
         n: bootstrap resamples.
+        method: of the interval, see `Fit.predict`.
 
     Raises:
         ValueError: a column is missing or no run can be drawn.
@@ -56,24 +57,24 @@ def unseen(fit: Fit, layout: Lines, extra: Any, level: float, n: int) -> pd.Data
     if "run" not in frame:
         frame = frame.assign(run=[f"new {i + 1}" for i in range(len(frame))])
     out = _placed(fit, layout, frame)
-    interval = fit.predict(frame, level=level, kind="run", n=n)
+    interval = fit.predict(frame, level=level, kind="run", n=n, method=method)
     return out.assign(low=interval["low"], high=interval["high"])
 
 
 def inside(fit: Fit, box: dict[str, list[float]], x: str | None = None) -> list[str]:
-    """Ids of the fitted runs whose points lie inside a box of `figures.curve`.
+    """Ids of the fitted runs whose points lie inside a box of `figures.curve` or `figures.residuals`.
 
     Args:
         fit: the fit.
-        box: ``{"x": [low, high], "y": [low, high]}``, either optional, as a brush reports it; empty
-            for no box, in which no run lies.
+        box: ``{"x": [low, high], "y": [low, high]}``, either optional, as a brush reports it (``error`` for y
+            in residuals); empty for no box, in which no run lies.
         x: as in `curve`.
     """
     if not box:
         return []
     runs = fitted(fit, lines(fit, x))
     chosen = np.ones(len(runs), dtype=bool)
-    for axis in ("x", "y"):
+    for axis in ("x", "y", "error"):
         if axis in box:
             low, high = sorted(box[axis])
             chosen &= runs[axis].between(low, high).to_numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import altair as alt
@@ -21,7 +22,18 @@ __all__ = ["curves", "scatter"]
 _BUDGET, _MOST, _FEWEST = 12_000, 2_000, 24
 
 
-def scatter(runs: RunTable, x: str | None = None, y: str = "loss", color: str | None = None) -> alt.Chart:
+def scatter(
+    runs: RunTable,
+    x: str | None = None,
+    y: str = "loss",
+    color: str | None = None,
+    *,
+    log_x: bool = True,
+    log_y: bool = True,
+    left_out: Collection[str] = (),
+    marked: Collection[str] = (),
+    note: str = "",
+) -> alt.Chart:
     """One point a run.
 
     Args:
@@ -29,6 +41,11 @@ def scatter(runs: RunTable, x: str | None = None, y: str = "loss", color: str | 
         x: column on the x axis; default the first of flops, tokens, params, steps that varies.
         y: column on the y axis.
         color: column to colour and shape by.
+        log_x: logarithmic x axis, where all values are positive.
+        log_y: the same of the y axis.
+        left_out: ids of runs taken out of fits: hollow.
+        marked: ids of runs to be looked at: large, the others faint.
+        note: what the caller did before, for the subtitle.
 
     Raises:
         ValueError: no such column; the sentence lists the table's.
@@ -48,7 +65,9 @@ def scatter(runs: RunTable, x: str | None = None, y: str = "loss", color: str | 
     data = pd.DataFrame({"run": frame["run"], "x": frame[x].to_numpy(float), "y": frame[y].to_numpy(float)})
     groups = group(frame[color]) if color else _one(len(frame))
     data["group"], data["problem"] = groups.of, frame["problem"].astype(str)
-    logs = [bool((data[c].dropna() > 0).all()) for c in ("x", "y")]
+    logs = [wanted and bool((data[c].dropna() > 0).all()) for c, wanted in (("x", log_x), ("y", log_y))]
+    data["out"], bold = data["run"].isin(list(left_out)).astype(int), data["run"].isin(list(marked))
+    data["size"], data["strength"] = np.where(bold, 150, 50), np.where(bold | (not bold.any()), 0.85, 0.3)
     good = np.isfinite(data["x"]) & np.isfinite(data["y"])
     if not good.any():
         return empty("No run to draw", f"None of {len(frame)} runs has both {x} and {y}.")
@@ -63,16 +82,24 @@ def scatter(runs: RunTable, x: str | None = None, y: str = "loss", color: str | 
     ]
     heading = axis_title(color) if color else None
     marks = [groups.colour(heading), groups.shape(heading)]
-    bad = int((shown["problem"] != "").sum())
+    bad, out, bold = int((shown["problem"] != "").sum()), int(shown["out"].sum()), int((shown["size"] > 50).sum())
     # A run with a problem is hollow, as in every figure of the workbench.
     points = alt.Chart(embed(words), name="runs").mark_point(
-        size=50, filled=True, opacity=0.85, **({"stroke": INK, "strokeWidth": 1.3} if bad else {})
+        size=50, filled=True, opacity=0.85, **({"stroke": INK, "strokeWidth": 1.3} if bad or out else {})
     )
     chart = points.encode(
         scaled(alt.X, "x", shown["x"], axis_title(x), log=logs[0]),
         scaled(alt.Y, "y", shown["y"], axis_title(y), log=logs[1]),
         *marks,
-        fillOpacity=alt.condition("datum.problem == ''", alt.value(0.85), alt.value(0)),
+        fillOpacity=alt.condition("datum.problem == '' && !datum.out", alt.value(0.85), alt.value(0)),
+        **(
+            {
+                "size": alt.Size("size:Q", scale=None, legend=None),
+                "opacity": alt.Opacity("strength:Q", scale=None, legend=None),
+            }
+            if bold
+            else {}
+        ),
         tooltip=tips,
     )
     return chart.properties(
@@ -80,9 +107,12 @@ def scatter(runs: RunTable, x: str | None = None, y: str = "loss", color: str | 
         height=HEIGHT,
         title=title(
             f"{quantity(y).meaning} against {spoken(x)}",
+            note,
             f"{len(frame)} runs",
             f"{int((~good).sum())} lack a coordinate" if not good.all() else "",
             f"{bad} with a problem (hollow)" if bad else "",
+            f"{out} left out (hollow)" if out else "",
+            f"{bold} marked (large)" if bold else "",
             f"{MOST_ROWS} drawn, lowest and highest kept" if int(good.sum()) > MOST_ROWS else "",
         ),
     )

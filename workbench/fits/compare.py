@@ -49,6 +49,7 @@ class Comparison:
     n_runs: int
     ranked_by: str
 
+    panel = late("workbench.panels.compare:panel", "An interactive panel on this comparison's laws and runs.")
     plot = late(
         "workbench.figures.comparison:comparison", "Predicted against measured for every law, held-out runs marked."
     )

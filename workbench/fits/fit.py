@@ -15,7 +15,7 @@ from workbench.fits.result import Fit
 from workbench.laws.base import Law, get
 from workbench.runs.load import load
 
-__all__ = ["Fit", "fit"]
+__all__ = ["Fit", "fit", "held_and_tied"]
 
 
 def fit(
@@ -74,7 +74,7 @@ def fit(
     points = gather(law, table, y, x, inputs, weights, cluster, objective.in_logs, strata)
     if not isinstance(starts, int | np.integer) or starts < 1:
         raise ValueError(f"starts is {starts!r}; it must be a whole number of at least 1")
-    problem = Problem(law, points.x, points.y, points.weights, objective, _fixed(law, fixed), _tied(law, tied, fixed))
+    problem = Problem(law, points.x, points.y, points.weights, objective, *held_and_tied(law, fixed, tied))
     n, free = len(points), len(problem.free)
     if n < free:
         raise ValueError(
@@ -92,6 +92,13 @@ def fit(
         seed=seed,
         where=where,
     )
+
+
+def held_and_tied(
+    law: Law, fixed: Mapping[str, float] | None, tied: Mapping[str, str] | None
+) -> tuple[dict[str, float], dict[str, str]]:
+    """`fixed` and `tied` of `fit` as the solver takes them, or a sentence on what is wrong with them."""
+    return _fixed(law, fixed), _tied(law, tied, fixed)
 
 
 def _fixed(law: Law, fixed: Mapping[str, float] | None) -> dict[str, float]:

@@ -135,6 +135,8 @@ def interval_of(
 def percentiles(drawn: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
     """Ends ``([M], [M])`` of the middle share `level` of each column ``[B, M]``, over what is finite."""
     drawn = np.where(np.isfinite(drawn), drawn, np.nan)
+    if not drawn.shape[1]:  # nothing asked for, where every parameter is fixed
+        return np.empty(0), np.empty(0)
     tail = 50 * (1 - level)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a column without any number has NaN ends

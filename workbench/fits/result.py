@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -59,6 +59,10 @@ class Fit:
         "workbench.analysis.frontier:plan", "Compute-optimal parameters and tokens at each budget, as a `Frontier`."
     )
 
+    hold_out = late("workbench.fits.held:hold_out", "The fit without its largest runs, and how it predicts them.")
+    plot_profiles = late(
+        "workbench.figures.profiles:profiles", "The objective along each parameter, as an Altair chart."
+    )
     influence = late("workbench.analysis.influence:influence", "Which runs a conclusion hangs on, as an `Influence`.")
     multiverse = late(
         "workbench.analysis.multiverse:around", "The same question under every defensible analysis, as a `Multiverse`."
@@ -291,6 +295,45 @@ class Fit:
         problem = replace(self.problem, x=points.x, y=points.y, weights=points.weights)
         theta, diagnostics = search(problem, 64, self.seed, warm=self.theta)
         return replace(self, points=points, problem=problem, theta=theta, diagnostics=diagnostics, _cache={})
+
+    def refit(
+        self,
+        *,
+        objective: str | None = None,
+        delta: float | None = None,
+        fixed: Mapping[str, float] | None = None,
+        tied: Mapping[str, str] | None = None,
+    ) -> Fit:
+        """The same runs under other settings, walked to from this optimum alone.
+
+        Takes milliseconds, where `workbench.fit` screens many starts; where the objective has several optima,
+        this one's neighbour is found and not necessarily the best. What is not given stays.
+
+        Args:
+            objective: name of an objective that takes the same runs (logarithms or not, as now).
+            delta: where Huber's loss turns linear.
+            fixed: parameters held at a value, instead of those held now.
+            tied: parameters kept equal to another, instead of those tied now.
+
+        Raises:
+            ValueError: as `workbench.fit`, or an objective that might take other runs.
+        """
+        from workbench.engine.objective import Objective
+        from workbench.fits.fit import held_and_tied
+
+        was = self.problem
+        new = Objective(objective or was.objective.name, was.objective.delta if delta is None else delta)
+        if new.in_logs != was.objective.in_logs:
+            raise ValueError(
+                f"{new.name} may take other runs than {was.objective.name}, which "
+                f"{'needs' if was.objective.in_logs else 'does not need'} positive values; fit again with workbench.fit"
+            )
+        fixed, tied = held_and_tied(self.law, was.fixed if fixed is None else fixed, was.tied if tied is None else tied)
+        problem = replace(was, objective=new, fixed=fixed, tied=tied)
+        if self.n_runs < len(problem.free):
+            raise ValueError(f"{self.n_runs} runs for {len(problem.free)} free parameters; fix some with fixed=")
+        theta, diagnostics = search(problem, 0, self.seed, warm=problem.complete(self.theta))
+        return replace(self, problem=problem, theta=theta, diagnostics=diagnostics, _cache={})
 
     def to_dict(self, method: str = "recommended", level: float = 0.95, n: int = RESAMPLES, tick=None) -> dict:
         """The fit as strict JSON types: parameters with intervals, objective, diagnostics, exclusions."""

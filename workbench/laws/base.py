@@ -17,6 +17,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from workbench.late import late
+
 __all__ = ["FAMILIES", "Input", "Law", "Parameter", "get", "names", "positive_least_squares"]
 
 
@@ -101,6 +103,8 @@ class Law:
     latex: ClassVar[str]
     reference: ClassVar[str]
 
+    explore = late("workbench.panels.explorer:panel", "A panel with a slider for each parameter of the law.")
+
     _registry: ClassVar[dict[str, type[Law]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -153,6 +157,23 @@ class Law:
         columns = [np.asarray(_take(x, i.symbol, self, "input"), dtype=float) for i in self.inputs]
         # [..., P] against [n]: one trailing axis on each parameter broadcasts over the points
         return self.formula(*columns, *(theta[..., j, None] for j in range(theta.shape[-1])))
+
+    def parts(self, theta: Any, x: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """The additive terms of the law, such as floor, size and data; they add up to `predict`.
+
+        They are read off the formula. A law whose formula does not show them as a reader would name them
+        defines this method itself.
+
+        Args:
+            theta: parameter values ``[P]``, or a mapping from symbol to value.
+            x: input symbol -> values ``[n]``.
+
+        Returns:
+            How a term reads, such as ``A·N^−α`` -> its values ``[n]``.
+        """
+        from workbench.laws.expression import additive
+
+        return additive(self, theta, x)
 
     def guess(self, x: Mapping[str, np.ndarray], y: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
         """`n` starting points for a fit to `y`.

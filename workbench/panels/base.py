@@ -17,16 +17,17 @@ import altair as alt
 import ipywidgets as widgets
 import pandas as pd
 
-from workbench.figures.render import png, size
 from workbench.panels.copytext import CopyText
+from workbench.panels.kept import VIEW, Kept
+from workbench.panels.live_chart import LiveChart
+from workbench.panels.shared import Shared, shared
 from workbench.panels.state import State
+from workbench.runs.table import RunTable
 
 __all__ = ["Panel", "guarded"]
 
 #: Seconds without input after which the full figure replaces the quick one.
 PAUSE = 0.25
-#: No "open in online editor": a chart may hold unpublished runs.
-_MENU = {"actions": {"export": True, "source": False, "compiled": False, "editor": False}}
 
 
 def guarded(callback: Callable) -> Callable:
@@ -45,35 +46,54 @@ def guarded(callback: Callable) -> Callable:
 class Panel(widgets.VBox):
     """Base class of every panel; see `testing.PanelContract` for what subclasses promise.
 
-    A subclass defines `State`, `figure`, `table` and `code`, lays out its widgets (`chart_area`,
-    `message` and `copy` among them) as `children`, calls `redraw` when its state changes, and
-    `brushed` if it listens to the chart.
+    A subclass defines `State`, `_apply`, `figure`, `table` and `code`, lays out its widgets (`chart`, `message`,
+    `report` and `copy` among them) as `children`, calls `redraw` when its state changes, `brushed` if it
+    listens to the chart, and `follow` if it shares a selection of runs with other panels.
 
     Attributes:
         state: everything that decides what the panel shows.
+        chart: the figure on the screen.
         message: the line that tells what is wrong.
         copy: the *Copy as code* control.
+        grows: whether the figure may change while the state stays the same, as that of runs in training does.
     """
 
     State: ClassVar[type[State]]
+    grows: ClassVar[bool] = False
 
     def __init__(self, state: State, **kwargs: Any) -> None:
         self._state = state
-        self._live: alt.JupyterChart | None = None
         self._later: asyncio.TimerHandle | None = None
         self.redraws = 0
         self.message = widgets.HTML()
         self.report = CopyText(description="Copy report")
         self.report.layout.display = "none"
-        self.copy = CopyText(description="Copy as code")
-        # As high as the figure, so that the page does not jump while the browser redraws.
-        self.chart_area = widgets.Box(layout=widgets.Layout(min_height="450px", overflow="auto"))
+        self.copy = CopyText(description="Copy as code", inserts=True)
+        # As high as the figure, so that the page does not jump before the browser has drawn.
+        self.chart = LiveChart(self.table, name=type(self).__name__.removesuffix("Panel").lower())
+        self.chart.layout = widgets.Layout(min_height="450px", overflow="auto")
+        self.chart.observe(self._selected, "selected")
+        self.shared: Shared | None = None
+        self._kept = Kept(self)
         super().__init__(**kwargs)
+        self.add_class("wb-panel")
 
     @property
     def state(self) -> State:
-        """The state; assign one to change the panel."""
+        """The state; assign one to change the panel and set every control."""
         return self._state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._apply(state)
+        self._show_state()
+
+    def _apply(self, state: State) -> None:
+        """Move to `state`, or say why not and stay."""
+        raise TypeError(f"{type(self).__name__} must define _apply(state)")
+
+    def _show_state(self) -> None:
+        """Set every control to the state, where `_apply` does not."""
 
     def figure(self) -> alt.TopLevelMixin:
         """The figure of the state."""
@@ -95,6 +115,7 @@ class Panel(widgets.VBox):
         """
         self.redraws += 1
         self.copy.text = self.code()
+        self._kept.later()
         if self._later is not None:
             self._later.cancel()
             self._later = None
@@ -114,26 +135,38 @@ class Panel(widgets.VBox):
         full()
 
     def show(self, chart: alt.TopLevelMixin, selections: Sequence[str] = ()) -> None:
-        """Put `chart` on the screen and listen to its selections.
-
-        The only place that assigns `JupyterChart.chart`: assigning replaces the chart's selections, and
-        observers of the old ones are silently dropped.
-        """
-        if self._live is None:
-            alt.JupyterChart.enable_offline(True)
-            self._live = alt.JupyterChart(chart, embed_options=_MENU)
-            self.chart_area.children = (self._live,)
-        else:
-            self._live.chart = chart
-        if selections:
-            self._live.selections.observe(self._selected, list(selections))
+        """Put `chart` on the screen and listen to these of its selections."""
+        self.chart.show(chart, selections)
 
     @guarded
     def _selected(self, change: Any) -> None:
-        self.brushed(change["name"], change["new"].value or {})
+        old = change["old"] if isinstance(change["old"], dict) else {}
+        for name, value in change["new"].items():
+            if old.get(name) != value:
+                self.brushed(name, value or {})
 
     def brushed(self, name: str, box: dict[str, list[float]]) -> None:
-        """Called when the reader draws, moves or clears a brush."""
+        """Called when the reader draws, moves or clears a brush, or clicks a point of a selection."""
+
+    def share(self, runs: RunTable) -> None:
+        """Have one selection of runs with every other panel on `runs`; `follow` hears what the others do.
+
+        A state that leaves runs out tells the others at once; one that leaves none out takes what they have.
+        Later a panel tells the others by ``self.shared.change(self, left_out=...)``.
+        """
+        self.shared = shared(runs)
+        self.shared.listen(self._follow)
+        if self._state.left_out:
+            self.shared.change(self, left_out=self._state.left_out)
+        else:
+            self._state = self._state.replace(left_out=self.shared.left_out)
+
+    @guarded
+    def _follow(self, selection: Shared) -> None:
+        self.follow(selection)
+
+    def follow(self, selection: Shared) -> None:
+        """Called when another panel on the same runs has changed their selection."""
 
     def tell(self, problem: str | Exception | None) -> None:
         """Show one sentence above the chart; None clears it.
@@ -153,7 +186,30 @@ class Panel(widgets.VBox):
             problem = f"This went wrong: {type(problem).__name__}: {problem}. The panel goes on; the report says more."
         self.message.value = f'<div role="status" class="wb-message"><b>⚠</b> {escape(problem)}</div>'
 
+    def embedded(self) -> dict[str, Any] | None:
+        """What a page without a kernel needs to answer sliders, as JSON (`panels.explorer_embed`); None for nothing."""
+        return None
+
+    def view(self) -> dict[str, Any]:
+        """The live view alone, as a MIME bundle."""
+        return {VIEW: super()._repr_mimebundle_()[VIEW]}
+
+    def keep(self) -> None:
+        """Make the picture that the notebook keeps again, now; by itself it follows after two seconds of rest."""
+        self._kept.now()
+
+    def close(self) -> None:
+        """Take the panel off the screen; its picture stays."""
+        self._kept.stop()
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+        super().close()
+
+    def _ipython_display_(self) -> None:
+        self._kept.display()
+
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The live view, a picture of the same state for readers without a kernel, and the state as text."""
-        bundle, image = super()._repr_mimebundle_(**kwargs), png(self.figure())
-        return {**bundle, "image/png": image, "text/plain": self._state.to_json()}, {"image/png": size(image)}
+        data, metadata = self._kept.bundle()
+        return {**self.view(), **data}, metadata

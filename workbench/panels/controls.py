@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import ipywidgets as widgets
 import numpy as np
 import pandas as pd
@@ -9,14 +11,28 @@ import pandas as pd
 from workbench.engine.objective import OBJECTIVES
 from workbench.fits.points import input_columns
 from workbench.laws.base import Law, get, names
+from workbench.panels.fit_parameter import ParameterControl
+from workbench.panels.slider import Slider
 from workbench.runs.table import RunTable
 from workbench.units import axis_title
 
-__all__ = ["FitControls", "laws_for", "metrics", "scales"]
+__all__ = ["VIEWS", "FitControls", "button", "laws_for", "metrics", "scales", "weightings"]
 
 _STYLE = {"description_width": "72px"}
+#: A mapping, not a Layout: widgets given one Layout would share it and hide together.
+_WIDE = {"width": "350px"}
+#: View of the fit panel -> what the reader chooses.
+VIEWS = {
+    "curve": "Curve with its band",
+    "residuals": "Residuals",
+    "profiles": "Profile of each parameter",
+    "influence": "Influence of each run",
+    "card": "Card",
+}
 #: Most runs offered by name while typing; the field takes any run.
 _MOST_NAMES = 500
+#: Names of columns that hold standard errors.
+_ERRORS = re.compile(r"(^|_)(std|stderr|se|sem|sd|sigma|error|err)(_|$)")
 #: Columns that are settings or counts, never a metric to fit.
 _NOT_METRICS = {"seed", "step", "steps", "epochs", "vocab", "width", "depth", "context", "batch_tokens", "lr"}
 
@@ -46,6 +62,19 @@ def scales(runs: RunTable) -> list[str]:
     return [c for c in _numeric(frame) if frame[c][frame[c] > 0].nunique() > 1]
 
 
+def weightings(runs: RunTable) -> list[tuple[str, tuple[str | None, bool]]]:
+    """``(words, (column, whether it holds standard errors))`` of the weights a table allows, equal ones first."""
+    found: list[tuple[str, tuple[str | None, bool]]] = [("equal", (None, False))]
+    for column in _numeric(runs.frame):
+        values = runs.frame[column].to_numpy(float)
+        if not values.size or not np.isfinite(values).all() or (values < 0).any() or np.ptp(values) == 0:
+            continue
+        if _ERRORS.search(column.lower()) and (values > 0).all():
+            found.append((f"1 / {column}²", (column, True)))
+        found.append((f"by {column}", (column, False)))
+    return found
+
+
 def _numeric(frame: pd.DataFrame) -> list[str]:
     return [c for c in frame.columns if c != "run" and pd.api.types.is_numeric_dtype(frame[c])]
 
@@ -55,37 +84,27 @@ class FitControls:
 
     def __init__(self, runs: RunTable) -> None:
         laws, ys = laws_for(runs), metrics(runs) or ["loss"]
-        # A mapping, not a Layout: widgets given one Layout would share it and hide together.
-        wide = {"width": "350px"}
-        self.law = widgets.Dropdown(
-            description="Law", options=[(get(n).title, n) for n in laws], style=_STYLE, layout=wide
-        )
-        self.y = widgets.Dropdown(
-            description="Fit", options=[(axis_title(c), c) for c in ys], style=_STYLE, layout=wide
-        )
-        along = [("automatic", None), *((axis_title(c), c) for c in scales(runs))]
-        self.x = widgets.Dropdown(description="Along", options=along, style=_STYLE, layout=wide)
-        self.objective = widgets.Dropdown(description="Objective", options=list(OBJECTIVES), style=_STYLE, layout=wide)
-        self.delta = widgets.FloatLogSlider(
-            description="Delta",
-            value=1e-3,
-            base=10,
-            min=-5,
-            max=0,
-            step=0.1,
-            readout_format=".2g",
-            style=_STYLE,
-            layout=wide,
-        )
+        self.law = choice("Law", [(get(n).title, n) for n in laws])
+        self.y = choice("Fit", [(axis_title(c), c) for c in ys])
+        self.x = choice("Along", [("automatic", None), *((axis_title(c), c) for c in scales(runs))])
+        self.objective = choice("Objective", list(OBJECTIVES))
+        self.delta = Slider("Delta", 1e-3, 1e-5, 1.0, step=0.1, log=True)
+        self.weights = choice("Weights", weightings(runs))
         self.where = widgets.Text(
             description="Where",
             placeholder="flops > 1e18 and loss < 4",
             continuous_update=False,
             style=_STYLE,
-            layout=wide,
+            layout=_WIDE,
         )
-        self.out = button("Leave out brushed", "Take the runs inside the brush out of the fit")
-        self.only = button("Only brushed", "Take all other runs out of the fit")
+        self.holdout = Slider("Hold out", 0.0, 0.0, 60.0, step=5.0, unit="% largest")
+        self.view = choice("View", [(words, name) for name, words in VIEWS.items()])
+        self.question = choice("Conclusion", [("automatic", None)])
+        self.at = Slider("Asked at", 1e20, 1e18, 1e22, step=0.1, log=True)
+        self.out = button("Leave out brushed", "Take the brushed runs out of the fit")
+        self.only = button("Only brushed", "Take all but the brushed runs out of the fit")
+        self.hold = button("Hold out brushed", "Keep the brushed runs from the fit and predict them")
+        self.put_back = button("Put back", "Fit the brushed runs, or those selected in the list, again")
         self.back = button("All back", "Fit every run again")
         self.run = widgets.Combobox(
             description="Leave out",
@@ -93,42 +112,43 @@ class FitControls:
             options=runs.ids[:_MOST_NAMES],
             continuous_update=False,
             style=_STYLE,
-            layout=wide,
+            layout=_WIDE,
         )
-        self.left = widgets.SelectMultiple(description="Left out", rows=5, style=_STYLE, layout=wide)
-        self.put_back = button("Put back selected", "Fit the runs selected in the list again")
-        self.fixes: dict[str, tuple[widgets.Checkbox, widgets.FloatText]] = {}
-        self.fix_row = widgets.HBox(layout=widgets.Layout(flex_flow="row wrap"))
+        self.left = widgets.SelectMultiple(description="Not fitted", rows=4, style=_STYLE, layout=_WIDE)
+        self.parameters: dict[str, ParameterControl] = {}
+        self.parameter_row = widgets.HBox(layout=_wrap())
 
-    def offer_fixes(self, law: Law) -> None:
-        """A check box and a number for each parameter of `law`."""
-        self.fixes = {
-            s: (
-                widgets.Checkbox(description=f"Fix {s}", indent=False, layout=widgets.Layout(width="auto")),
-                widgets.FloatText(
-                    description="at", continuous_update=False, layout=widgets.Layout(width="120px"),
-                    style={"description_width": "initial"},
-                ),
-            )
-            for s in law.symbols
-        }  # fmt: skip
-        pairs = [
-            widgets.HBox(pair, layout=widgets.Layout(margin="0 16px 0 0", align_items="center"))
-            for pair in self.fixes.values()
-        ]
-        self.fix_row.children = tuple(pairs)
+    def offer_parameters(self, law: Law) -> None:
+        """A choice and a slider for each parameter of `law`."""
+        self.parameters = {p.symbol: ParameterControl(p, law.symbols) for p in law.parameters}
+        self.parameter_row.children = tuple(p.box for p in self.parameters.values())
 
     def layout(self) -> widgets.VBox:
         """The controls above the chart."""
-        columns = [widgets.VBox([self.law, self.y, self.x]), widgets.VBox([self.objective, self.delta, self.where])]
-        return widgets.VBox([widgets.HBox(columns, layout=widgets.Layout(flex_flow="row wrap")), self.fix_row])
+        columns = [
+            widgets.VBox([self.law, self.y, self.x]),
+            widgets.VBox([self.objective, self.delta, self.weights]),
+            widgets.VBox([self.where, self.holdout]),
+        ]
+        view = widgets.HBox([self.view, self.question, self.at], layout=_wrap())
+        return widgets.VBox([widgets.HBox(columns, layout=_wrap()), self.parameter_row, view])
 
     def points(self) -> widgets.VBox:
         """The controls below the chart: runs in and out."""
-        row = widgets.HBox([self.out, self.only, self.back], layout=widgets.Layout(flex_flow="row wrap"))
-        return widgets.VBox([row, self.run, self.left, self.put_back], layout=widgets.Layout(align_items="flex-start"))
+        row = widgets.HBox([self.out, self.only, self.hold, self.put_back, self.back], layout=_wrap())
+        hint = widgets.Label("Click a run to leave it out or put it back; drag over several to brush them.")
+        return widgets.VBox([hint, row, self.run, self.left], layout=widgets.Layout(align_items="flex-start"))
+
+
+def choice(description: str, options: list) -> widgets.Dropdown:
+    """A labelled choice."""
+    return widgets.Dropdown(description=description, options=options, style=_STYLE, layout=_WIDE)
 
 
 def button(description: str, tooltip: str) -> widgets.Button:
     """A button as wide as its label."""
     return widgets.Button(description=description, tooltip=tooltip, layout=widgets.Layout(width="auto"))
+
+
+def _wrap() -> widgets.Layout:
+    return widgets.Layout(flex_flow="row wrap")

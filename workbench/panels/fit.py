@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import altair as alt
@@ -12,24 +14,39 @@ import pandas as pd
 
 from workbench import figures
 from workbench.engine.objective import OBJECTIVES
+from workbench.figures.curve_rows import CurveRows
 from workbench.fits.fit import fit as fit_law
+from workbench.fits.held import HELD, HeldOut
 from workbench.fits.result import Fit
 from workbench.laws.base import get
+from workbench.panels import fit_views as views
 from workbench.panels.base import Panel, guarded
 from workbench.panels.controls import FitControls
-from workbench.panels.fit_state import FitState, first_state, fit_source, source, state_of
-from workbench.panels.results import parameters_html
+from workbench.panels.explorer_embed import fit_embedded
+from workbench.panels.fit_parameter import FIXED, FREE
+from workbench.panels.fit_points import RunActions
+from workbench.panels.fit_state import FitState, first_state, fit_source, source, state_of, taken, weighed
+from workbench.panels.fit_views import RESAMPLES
+from workbench.panels.results import card_html, parameters_html
 from workbench.runs.load import load
 from workbench.runs.table import RunTable
 
 __all__ = ["FitPanel", "FitState", "panel"]
 
-#: Starting points and bootstrap resamples of a live fit: enough for the eye, few enough for a slider.
-STARTS, RESAMPLES = 64, 200
+#: Starting points of a live fit.
+STARTS = 64
+#: Seconds between the steps of an exact drawing, in which another input may come first.
+BREATH = 0.1
 NOTHING = "Nothing is fitted"
+#: Fields whose change a refit from the present optimum follows.
+_WARM = {"objective", "delta", "fixed", "tied"}
+#: Fields whose change leaves the axes where they are, so that rows alone are replaced.
+_SAME_AXES = _WARM | {"left_out", "holdout", "held", "marked", "cluster", "weights", "variance"}
+#: Fields that no fit depends on.
+_ONLY_SHOWN = {"view", "question", "at", "marked"}
 
 
-class FitPanel(Panel):
+class FitPanel(RunActions, Panel):
     """Fit one law to one table, by hand.
 
     Args:
@@ -43,18 +60,25 @@ class FitPanel(Panel):
     def __init__(self, runs: Any, state: FitState | None = None, *, name: str = "runs") -> None:
         self.runs: RunTable = load(runs)
         self.name = name
-        self.fit: Fit | None = None
+        self.fit_now: Fit | None = None  # what the screen shows: exact, or on its way there
+        self._held: HeldOut | None = None
+        self._exact = True
         self._why = ""
         self._base: tuple[str, Fit] | None = None
+        self._drawn: FitState | None = None
+        self._rows: tuple[FitState, CurveRows] | None = None
         self._box: dict[str, list[float]] = {}
         self._syncing = False
         super().__init__(state or first_state(self.runs))
         self.controls = FitControls(self.runs)
-        self.results = widgets.HTML()
+        self.results, self.card = widgets.HTML(), widgets.HTML()
         below = widgets.HBox([self.controls.points(), self.results], layout=widgets.Layout(flex_flow="row wrap"))
-        self.children = (self.controls.layout(), self.message, self.report, self.chart_area, below, self.copy)
+        self.children = (
+            self.controls.layout(), self.message, self.report, self.chart, self.card, below, self.copy
+        )  # fmt: skip
+        self.share(self.runs)
         try:
-            self.fit = self._fitted(self._state)
+            self.fit_now, self._held = self._fitted(self._state)
         except (ValueError, KeyError) as error:
             self._why = str(error.args[0])
             self.tell(error)
@@ -63,20 +87,27 @@ class FitPanel(Panel):
         self.redraw(self._draw_full)
 
     @property
-    def state(self) -> FitState:
-        """The state; assigning one refits and sets every control."""
-        return self._state
+    def fit(self) -> Fit | None:
+        """The fit of the state, without the runs held out; None where nothing can be fitted."""
+        if not self._exact:
+            self.fit_now, self._held = self._fitted(self._state)
+            self._exact = True
+        return self.fit_now
 
-    @state.setter
-    def state(self, state: FitState) -> None:
-        self._apply(state)
-        self._show_state()
+    @property
+    def held(self) -> HeldOut | None:
+        """The runs held out and how they are predicted; None where none is."""
+        return self._held if self.fit is not None else None
 
     def figure(self) -> alt.TopLevelMixin:
-        """Runs, curve and band of the state; where nothing can be fitted, why not."""
+        """The view of the state; where nothing can be fitted, why not."""
         if self.fit is None:
             return figures.empty(NOTHING, self._why)
-        return self.fit.plot(n=RESAMPLES)
+        return views.draw(self.fit, self._held, self._state)
+
+    def embedded(self) -> dict[str, Any] | None:
+        """What a page without a kernel needs to move the curves; None for a view without them."""
+        return fit_embedded(self.fit, self.figure())
 
     def table(self) -> pd.DataFrame:
         """Estimates with bootstrap intervals, one row a parameter; empty where nothing can be fitted."""
@@ -86,156 +117,240 @@ class FitPanel(Panel):
 
     def code(self) -> str:
         """The same fit and figure as a call of `workbench.fit`."""
-        if self.fit is None:
+        if self.fit_now is None:
             words = f"{source(NOTHING)}, {source(self._why)}"
             return f"import workbench.figures\n\nfigure = workbench.figures.empty({words})\n"
-        taken = _present(self._base[1], self._state.left_out)
-        return fit_source(self._state, self.name, STARTS, taken) + f"figure = fit.plot(n={RESAMPLES})\n"
+        state, fit = self._state, self.fit_now
+        held = taken(fit, state, HELD)
+        text = fit_source(state, self.name, STARTS, taken(fit, state), held, state.holdout)
+        return text + views.text(fit, self._held is not None, state)
 
-    def _fitted(self, state: FitState) -> Fit:
+    def _fitted(self, state: FitState) -> tuple[Fit, HeldOut | None]:
         """The fit of `state`. Runs taken out by hand are refitted from the fit with them, as `code` does."""
-        key = state.replace(left_out=()).to_json()
+        runs, weights = weighed(state, self.runs)
+        key = state.replace(left_out=(), held=(), marked=(), holdout=0.0, view="", question=None, at={}).to_json()
         if self._base is None or self._base[0] != key:
             base = fit_law(
-                self.runs, state.law, y=state.y, x=state.x, inputs=state.inputs, where=state.where, fixed=state.fixed,
-                tied=state.tied, objective=state.objective, delta=state.delta, cluster=state.cluster, starts=STARTS,
+                runs, state.law, y=state.y, x=state.x, inputs=state.inputs, where=state.where, fixed=state.fixed,
+                tied=state.tied, objective=state.objective, delta=state.delta, cluster=state.cluster, weights=weights,
+                starts=STARTS,
             )  # fmt: skip
         else:
             base = self._base[1]
-        taken = _present(base, state.left_out)
-        fitted = base.without(taken) if taken else base
+        inside = set(base.points.frame["run"])
+        gone = [run for run in state.left_out if run in inside]
+        fit = base.without(gone) if gone else base
+        apart_by_hand = [run for run in state.held if run in inside and run not in set(gone)]
+        held = fit.hold_out(state.holdout, apart_by_hand) if apart_by_hand or state.holdout else None
         self._base = (key, base)
-        return fitted
+        return (fit, None) if held is None else (held.fit, held)
 
     def _apply(self, state: FitState) -> None:
         """Move to `state` if it can be fitted; else say why not and stay."""
+        changed = {name for name, value in vars(state).items() if value != getattr(self._state, name)}
         try:
-            fitted = self._fitted(state)
+            if self.fit_now is not None and changed <= _ONLY_SHOWN:
+                fit, held, exact = self.fit_now, self._held, self._exact
+            elif _in_notebook() and self._can_follow(state, changed):
+                fit = self.fit_now.refit(
+                    objective=state.objective, delta=state.delta, fixed=state.fixed, tied=state.tied
+                )
+                held, exact = self._held, False
+            else:
+                (fit, held), exact = self._fitted(state), True
         except (ValueError, KeyError) as error:
             sentence = str(error.args[0])
-            kept = self.fit is not None
+            kept = self.fit_now is not None
             if not kept:
                 self._why = sentence
             self.tell(sentence + (". The chart still shows the last fit." if kept else ""))
             return
-        self._state, self.fit, self._box = state, fitted, {}
+        self._state, self.fit_now, self._held, self._exact = state, fit, held, exact
+        if "left_out" in changed:  # what came from the others is theirs already
+            self.shared.change(self, left_out=state.left_out)
         self.tell(None)
-        self.redraw(self._draw_full, self._draw_quick)
+        # Another view is asked for once, not by a moving hand.
+        self.redraw(self._draw_full, None if changed & {"view", "question"} else self._draw_quick)
+
+    def _can_follow(self, state: FitState, changed: set[str]) -> bool:
+        """Whether a refit from the present optimum follows the change."""
+        return (
+            self.fit_now is not None
+            and changed <= _WARM
+            and OBJECTIVES.get(state.objective, (None,))[0] == self.fit_now.problem.objective.in_logs
+        )
 
     def _draw_full(self) -> None:
-        self._put(self.figure())
+        """Everything, exactly: at once, or in steps where there is a hand to wait for, which may move between them."""
+        card = self._state.view == "card"
+        self.chart.layout.display = "none" if card else ""
+        self.results.layout.display = "none" if card else ""
+        self._offer_questions()
+        steps = [self._draw_card] if card and self.fit_now is not None else [self._draw_figure, self._draw_table]
+        if not card:
+            self.card.value = ""
+        if _in_notebook() and self._drawn is not None:
+            self._step(steps if card or not self._same_axes() else [self._draw_rows, *steps])
+        else:
+            for step in steps:
+                step()
+
+    def _step(self, steps: list[Callable[[], None]]) -> None:
+        """Do the first of `steps`, and the others after a breath each, unless something is asked for before."""
+        first, *others = steps
+        first()
+        if others:
+            self._later = asyncio.get_running_loop().call_later(
+                BREATH, self._full_later, functools.partial(self._step, others)
+            )
+
+    def _draw_card(self) -> None:
+        self.card.value = card_html(self.fit.card())
+
+    def _draw_table(self) -> None:
         self.results.value = self._told(self.table())
 
+    def _draw_rows(self) -> None:
+        """The exact fit in the drawing on the screen."""
+        if self.fit is not None:
+            self._patch()
+
+    def _draw_figure(self) -> None:
+        fit = self.fit
+        self._put(self.figure() if fit is None else views.draw(fit, self._held, self._state, ready=True))
+        self._drawn = self._state
+
     def _draw_quick(self) -> None:
-        self._put(self.fit.plot(band=False))
-        estimates = {s: float(f"{v:.4g}") for s, v in self.fit.params.items()}
+        """Estimates, and rows of the drawing on the screen; a drawing without its band where axes change."""
+        fit = self.fit_now
+        if not (self._same_axes() and self._patch()) and self._state.view == "curve":
+            self._put(fit.plot(band=False, marked=list(self._state.marked)))
+            self._drawn = self._state
+        estimates = {s: float(f"{v:.4g}") for s, v in fit.params.items()}
         self.results.value = self._told(
             pd.DataFrame({"estimate": estimates, "low": np.nan, "high": np.nan, "note": "…"})
         )
 
+    def _same_axes(self) -> bool:
+        if self._drawn is None:
+            return False
+        changed = {n for n, value in vars(self._state).items() if value != getattr(self._drawn, n)}
+        return changed <= _SAME_AXES
+
+    def _patch(self) -> bool:
+        """Renew the rows of the layers there are; those that have nothing to show any more lose theirs."""
+        fit, view = self.fit_now, self._state.view
+        if view == "residuals":
+            new = views.residual_rows(fit)
+        elif view == "curve":
+            logs = str(fit.problem.objective.in_logs)  # which decides what runs there are
+            key = self._state.replace(objective=logs, delta=0.0, fixed={}, tied={})
+            if self._rows is not None and self._rows[0] == key:
+                new = self._rows[1].moved(fit)
+                gone = ("band", "floor")
+            else:
+                self._rows = (key, views.rows(fit, self._held, self._state))
+                new = self._rows[1].layers()
+                gone = ("band", "floor", "left_out", "held_out")
+            new |= {name: [] for name in gone if name not in new}
+        else:
+            new = {}
+        if any(len(of) and name not in self.chart.data for name, of in new.items() if name in ("left_out", "held_out")):
+            new.pop("runs", None)  # until the new drawing has a layer for them, these runs stay where they were
+        new = {name: of for name, of in new.items() if name in self.chart.data}
+        return bool(new) and self.chart.patch(**new)
+
     def _put(self, chart: alt.TopLevelMixin) -> None:
-        if self.fit is None:
+        if self.fit_now is None:
             self.show(chart)
             return
-        chart = chart.copy(deep=False)
-        interval = alt.IntervalSelectionConfig(type="interval")
-        chart.params = [alt.TopLevelSelectionParameter(name="brush", select=interval, views=["runs"])]
-        self.show(chart, ["brush"])
+        self.chart.show(*views.live(chart))
 
     def _told(self, table: pd.DataFrame) -> str:
-        return parameters_html(self.fit, table, RESAMPLES) if self.fit is not None else ""
-
-    def brushed(self, name: str, box: dict[str, list[float]]) -> None:
-        """Remember the box; the buttons act on it."""
-        self._box = {k: v for k, v in box.items() if k in ("x", "y")}
+        return parameters_html(self.fit_now, table, RESAMPLES) if self.fit_now is not None else ""
 
     def _connect(self) -> None:
         c = self.controls
-        for control in (c.law, c.y, c.x, c.objective, c.delta, c.where):
+        for control in (c.law, c.y, c.x, c.objective, c.delta, c.weights, c.where, c.holdout):
             control.observe(self._changed, "value")
-        c.run.observe(self._named, "value")
-        for button, act in (
-            (c.out, self._leave_out),
-            (c.only, self._keep_only),
-            (c.back, self._all_back),
-            (c.put_back, self._put_back),
-        ):
-            button.on_click(act)
+        for control in (c.view, c.question, c.at):
+            control.observe(self._viewed, "value")
+        self._connect_points()
 
     @guarded
-    def _changed(self, _: Any) -> None:
+    def _changed(self, change: Any) -> None:
         if self._syncing:
             return
         c, s = self.controls, self._state
         single = len(get(c.law.value).inputs) == 1
         same_law = c.law.value == s.law
+        moved = next((n for n, p in c.parameters.items() if p.value is change["owner"]), None)
+        fixed, tied = dict(s.fixed), dict(s.tied)
+        for name, control in c.parameters.items():
+            mode = FIXED if name == moved else control.mode.value
+            was = FIXED if name in s.fixed else s.tied.get(name, FREE)
+            if mode == was and name != moved:
+                continue
+            fixed.pop(name, None), tied.pop(name, None)
+            if mode == FIXED:
+                fixed[name] = float(f"{control.value.value:.6g}")
+            elif mode != FREE:
+                tied[name] = mode
+        weights, variance = c.weights.value
         self._apply(
             s.replace(
                 law=c.law.value,
                 y=c.y.value,
                 x=c.x.value if single else None,
                 objective=c.objective.value,
-                delta=float(f"{c.delta.value:.4g}")
-                if not np.isclose(c.delta.value, s.delta, rtol=1e-3, atol=0)
-                else s.delta,
-                # parameters and inputs belong to a law and mean nothing to another
-                fixed={n: value.value for n, (box, value) in c.fixes.items() if box.value} if same_law else {},
-                tied=s.tied if same_law else {},
+                delta=_moved(c.delta.value, s.delta),
+                # parameters, inputs and what is asked of them belong to a law and mean nothing to another
+                fixed=fixed if same_law else {},
+                tied=tied if same_law else {},
                 inputs=s.inputs if same_law else {},
+                question=s.question if same_law else None,
+                at=s.at if same_law else {},
                 where=c.where.value.strip() or None,
+                weights=weights,
+                variance=variance,
+                holdout=float(f"{c.holdout.value / 100:.4g}"),
             )
         )
         self._show_state(keep_where=True)
 
     @guarded
-    def _value_typed(self, change: Any) -> None:
-        """Typing a value fixes the parameter at it."""
+    def _viewed(self, change: Any) -> None:
         if self._syncing:
             return
-        for box, value in self.controls.fixes.values():
-            if value is change["owner"] and not box.value:
-                box.value = True
-                return
-        self._changed(change)
+        c, s = self.controls, self._state
+        question = c.question.value
+        at = s.at if question == s.question else {}
+        if change["owner"] is c.at:
+            at = {views.at_column(self.fit_now, question): float(f"{c.at.value:.4g}")}
+        self._apply(s.replace(view=c.view.value, question=question, at=at))
+        self._show_state(keep_where=True)
 
-    @guarded
-    def _named(self, change: Any) -> None:
-        name = change["new"].strip()
-        if self._syncing or not name:
+    def _offer_questions(self) -> None:
+        """The conclusions of the present fit, and where one is asked; only beside the view that asks."""
+        c, s = self.controls, self._state
+        asking = s.view == "influence" and self.fit_now is not None
+        c.question.layout.display = "" if asking else "none"
+        column = views.at_column(self.fit_now, s.question) if asking else None
+        c.at.layout.display = "" if column else "none"
+        if not asking:
             return
-        if self.fit is None or name not in set(self.fit.points.frame["run"]):
-            raise ValueError(f"no run called {name!r} is in the fit; choose one from the list")
-        self._take_out([name])
-        self._show_state()
-
-    @guarded
-    def _leave_out(self, _: Any) -> None:
-        self._take_out(self._inside())
-
-    @guarded
-    def _keep_only(self, _: Any) -> None:
-        inside = set(self._inside())
-        self._take_out([run for run in self.fit.points.frame["run"] if run not in inside])
-
-    @guarded
-    def _all_back(self, _: Any) -> None:
-        self.state = self._state.replace(left_out=())
-
-    @guarded
-    def _put_back(self, _: Any) -> None:
-        chosen = set(self.controls.left.value)
-        if not chosen:
-            raise ValueError("select runs in the list of left-out runs first")
-        self.state = self._state.replace(left_out=tuple(r for r in self._state.left_out if r not in chosen))
-
-    def _inside(self) -> list[str]:
-        inside = figures.inside(self.fit, self._box) if self.fit is not None else []
-        if not inside:
-            raise ValueError("no run is inside a brush; drag over some points of the chart first")
-        return inside
-
-    def _take_out(self, runs: Iterable[str]) -> None:
-        self.state = self._state.replace(left_out=tuple(dict.fromkeys([*self._state.left_out, *runs])))
+        self._syncing = True
+        try:
+            c.question.options = [("automatic", None), *views.questions(self.fit_now)]
+            if s.question in [value for _, value in c.question.options]:
+                c.question.value = s.question
+            if column:
+                low, high, value = views.places(self.fit_now, column, s.at)
+                c.at.min, c.at.max = min(low, c.at.min), max(high, c.at.max)
+                c.at.value, c.at.unit = value, views.unit_of(column)
+                c.at.min, c.at.max = low, high
+        finally:
+            self._syncing = False
 
     def _show_state(self, keep_where: bool = False) -> None:
         """Set every control to the state, without asking for a refit."""
@@ -243,31 +358,39 @@ class FitPanel(Panel):
         self._syncing = True
         try:
             law = get(s.law)
-            if list(c.fixes) != list(law.symbols):
-                c.offer_fixes(law)
-                for box, value in c.fixes.values():
-                    box.observe(self._changed, "value")
-                    value.observe(self._value_typed, "value")
-            if not self.message.value:  # a value that was refused stays, for its owner to mend
-                for symbol, (box, value) in c.fixes.items():
-                    box.value = symbol in s.fixed
-                    value.value = float(f"{s.fixed.get(symbol, self._estimate(symbol)):.4g}")
-            for control, wanted in ((c.law, s.law), (c.y, s.y), (c.x, s.x), (c.objective, s.objective)):
+            if list(c.parameters) != list(law.symbols):
+                c.offer_parameters(law)
+                for control in c.parameters.values():
+                    control.mode.observe(self._changed, "value")
+                    control.value.observe(self._changed, "value")
+            for symbol, control in c.parameters.items():
+                mode = FIXED if symbol in s.fixed else s.tied.get(symbol, FREE)
+                control.show(s.fixed.get(symbol, self._estimate(symbol)), mode, bool(self.message.value))
+            for control, wanted in (
+                (c.law, s.law), (c.y, s.y), (c.x, s.x), (c.objective, s.objective), (c.view, s.view),
+                (c.weights, (s.weights, s.variance)),
+            ):  # fmt: skip
                 if wanted in [o[1] if isinstance(o, tuple) else o for o in control.options]:
                     control.value = wanted
             if not np.isclose(c.delta.value, s.delta, rtol=1e-3, atol=0):  # else a moving slider would jitter
-                c.delta.value = min(max(s.delta, c.delta.base**c.delta.min), c.delta.base**c.delta.max)
+                c.delta.value = s.delta
+            if not np.isclose(c.holdout.value, 100 * s.holdout):
+                c.holdout.value = 100 * s.holdout
             c.delta.disabled = OBJECTIVES.get(s.objective, ("", ""))[1] != "huber"
             c.x.layout.display = "" if len(law.inputs) == 1 else "none"
             if not keep_where:
                 c.where.value = s.where or ""
             c.run.value = ""
-            c.left.options = list(s.left_out)
+            names = [(run, run) for run in s.left_out] + [(f"{run} (held out)", run) for run in s.held]
+            if list(c.left.options) != names:
+                c.left.options = names
+            if self._state.view != "influence":
+                c.question.layout.display = c.at.layout.display = "none"
         finally:
             self._syncing = False
 
     def _estimate(self, symbol: str) -> float:
-        return self.fit.params.get(symbol, 0.0) if self.fit is not None else 0.0
+        return self.fit_now.params.get(symbol, 0.0) if self.fit_now is not None else np.nan
 
 
 def panel(of: Fit | RunTable | Any, **state: Any) -> FitPanel:
@@ -278,7 +401,7 @@ def panel(of: Fit | RunTable | Any, **state: Any) -> FitPanel:
         state: fields of `FitState` that differ.
 
     Raises:
-        ValueError: no such setting, or a fit with unequal weights, which the panel cannot reproduce.
+        ValueError: no such setting, or a fit with unequal weights that are in no column.
     """
     if not isinstance(of, Fit):
         runs = load(of)
@@ -287,7 +410,15 @@ def panel(of: Fit | RunTable | Any, **state: Any) -> FitPanel:
     return FitPanel(of.runs, FitState.of(**{**vars(start), **state}))
 
 
-def _present(base: Fit, runs: Iterable[str]) -> list[str]:
-    """Those of `runs` that are in the fit; others are already out for another reason."""
-    inside = set(base.points.frame["run"])
-    return [run for run in runs if run in inside]
+def _moved(value: float, was: float) -> float:
+    """What a slider says, unless that is what it was told."""
+    return was if np.isclose(value, was, rtol=1e-3, atol=0) else float(f"{value:.4g}")
+
+
+def _in_notebook() -> bool:
+    """Whether there is a hand to wait for: a running event loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -14,7 +14,7 @@ from workbench.launch import told
 from workbench.probes.spec import Probe
 from workbench.units import human, quantity
 
-__all__ = ["progress_html", "runs_html"]
+__all__ = ["progress_html", "run_name", "runs_html"]
 
 #: Sign and colour of a state; the sign says the same without colour.
 _SIGNS = {
@@ -45,12 +45,26 @@ def progress_html(rows: pd.DataFrame, probes: Sequence[Probe]) -> str:
     )
 
 
+def run_name(id: str, values: Mapping[str, Any]) -> str:
+    """A run in words: how its id begins, and up to five settings in which it differs from the others."""
+    return " ".join([id[:8], *(f"{name}={_value(value)}" for name, value in list(values.items())[:_MOST])])
+
+
 def runs_html(rows: pd.DataFrame, probes: Sequence[Probe], settings: Mapping[str, np.ndarray], most: int) -> str:
     """A table of at most `most` runs: what tells them apart, state, progress, loss, speed, time left, verdict."""
     shown = told.chosen(rows, most)
     names = list(settings)[:_MOST]
-    heads = ["Run", *(quantity(name).meaning for name in names), "State", "Progress", "Loss", "Tokens/s", "Time left"]
-    left = {"Run", "State", "Progress"}
+    heads = [
+        "Run",
+        *(quantity(name).meaning for name in names),
+        "State",
+        "Progress",
+        "Loss",
+        "Tokens/s",
+        "Time left",
+        "On",
+    ]
+    left = {"Run", "State", "Progress", "On"}
     head = "".join(f"<th style='{'text-align:left' if h in left else _RIGHT};{_PAD}'>{escape(h)}</th>" for h in heads)
     body = "".join(
         _row(one, [settings[name][place] for name in names])
@@ -90,6 +104,7 @@ def _row(one: Mapping[str, Any], values: Sequence[Any]) -> str:
         f"<td style='{_PAD};color:{colour}'>{sign} {escape(str(state))}</td>",
         f"<td style='{_PAD};font-variant-numeric:tabular-nums'>{bar}</td>",
         *(f"<td style='{_RIGHT};{_PAD}'>{escape(text)}</td>" for text in (loss, rate, left)),
+        f"<td style='text-align:left;{_PAD}'>{escape(told.printable(one['place'] or '–'))}</td>",
         f"<td style='text-align:left;max-width:420px;white-space:normal'>{escape(told.printable(one['verdict'] or ''))}"
         "</td>",
     ]
