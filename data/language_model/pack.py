@@ -2,8 +2,9 @@
 
     PYTHONPATH=. python data/language_model/pack.py DIR [DIR ...]
 
-Each DIR holds what one piece of the sweep left: ``runs-*.jsonl`` or ``runs-*.jsonl.gz``, ``power.csv`` and
-``provenance.json``. A run found in several pieces counts once, so a later piece may hold the earlier ones' runs.
+Each DIR holds what one piece of the sweep left: ``runs-*.jsonl`` or ``runs-*.jsonl.gz`` and
+``provenance-*.json`` (the first piece ``power.csv`` instead). A run found in several pieces counts once, so a
+later piece may hold the earlier ones' runs.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ COLUMNS = ["run", "language", "stage", "level", "trunk", "params", "params_non_e
 COLUMNS += ["loss", "train_loss", "steps", "epochs", "seconds", "wall_seconds", "stacked", *SPEC]
 TUNING = ["run", "language", "params", "params_non_embedding", "flops", "loss", "train_loss", "status", "steps"]
 TUNING += ["epochs", "seconds", "wall_seconds", "stacked", *SPEC]
+CELL = ["language", "width", "depth", "seed"]
 CURVE = ["run", "step", "tokens", "loss", "train_loss", "lr"]
 ORDER = ["language", "stage", "params_non_embedding", "tokens", "schedule", "batch_tokens", "lr", "seed"]
 SAMPLING = 2.0  # seconds between samples of power.csv
@@ -45,7 +47,7 @@ NOTES = {
     "language": "text: the kernel's source. known: power-law bigrams of known entropy",
     "stage": "final: the horizons of each size. batch, schedule: the studies of batch size and of schedule",
     "level": "of final runs: 0 the longest horizon, each next one half as long",
-    "trunk": "of final runs: the longest run of the same size and seed, from which shorter ones branch off",
+    "trunk": "of final runs: the longest run trained of the same size and seed; shorter ones branch off it",
     "flops": "6 x params x tokens of the run that the specification describes",
     "flops_spent": "the same for the part trained on its own: a branch is charged from where it leaves its trunk",
     "epochs": "times the training text was read",
@@ -59,13 +61,10 @@ def main(folders: list[Path]) -> None:
     found = {run["id"]: run for folder in folders for run in read(folder)}
     rows = pd.DataFrame([row(run) for run in found.values()])
     rows = rows.sort_values([*ORDER, "run"], ignore_index=True)
-    trunks = {
-        tuple(t[k] for k in ("language", "width", "depth", "seed")): t["run"]
-        for t in rows.to_dict("records")
-        if t["stage"] == "final" and t["level"] == 0
-    }
+    longest = rows[rows["stage"] == "final"].sort_values("level").drop_duplicates(CELL)
+    trunks = longest.set_index(CELL)["run"].to_dict()
     branches = rows["stage"] == "final"
-    keys = rows[["language", "width", "depth", "seed"]].itertuples(index=False, name=None)
+    keys = rows[CELL].itertuples(index=False, name=None)
     rows["trunk"] = [trunks[key] if branch else None for key, branch in zip(keys, branches, strict=True)]
     rows["flops_spent"] = [spent(found[r.run], found.get(r.trunk)) for r in rows.itertuples()]
     rows["level"] = rows["level"].astype("Int64")
@@ -136,19 +135,18 @@ def joules(folder: Path, begin: str, end: str) -> dict | None:
 
 def sessions(folders: list[Path]) -> list[dict]:
     """What each piece cost and where it ran."""
-    without = [folder for folder in folders if not (folder / "provenance.json").exists()]
+    told = [sorted(folder.glob("provenance-*.json")) for folder in folders]
+    without = [folder for folder, files in zip(folders, told, strict=True) if not files]
     if len(without) > 1:
-        raise SystemExit(f"{', '.join(map(str, without))}: only the first piece may lack its provenance.json.")
+        raise SystemExit(f"{', '.join(map(str, without))}: only the first piece may lack its provenance-*.json.")
     out = []
-    for folder in folders:
-        path = folder / "provenance.json"
-        if path.exists():
-            out += json.loads(path.read_text())
-            continue
-        seconds = (datetime.fromisoformat(FIRST["end"]) - datetime.fromisoformat(FIRST["begin"])).total_seconds()
-        runs = sum(1 for _ in read(folder))
-        energy = joules(folder, FIRST["begin"], FIRST["end"])
-        out.append({**FIRST, "seconds": seconds, "runs": runs, "energy": energy})
+    for folder, files in zip(folders, told, strict=True):
+        out += [json.loads(path.read_text()) for path in files]
+        if not files:
+            seconds = (datetime.fromisoformat(FIRST["end"]) - datetime.fromisoformat(FIRST["begin"])).total_seconds()
+            runs = sum(1 for _ in read(folder))
+            energy = joules(folder, FIRST["begin"], FIRST["end"])
+            out.append({**FIRST, "seconds": seconds, "runs": runs, "energy": energy})
     return out
 
 
@@ -167,20 +165,23 @@ def facts(folders: list[Path], found: dict[str, dict], rows: pd.DataFrame) -> di
         batch_tokens=("batch_tokens", "first"), seeds=("seed", "nunique"), longest=("tokens", "max"),
     )  # fmt: skip
     attributes = {
-        "training_data": "C code and documentation of the Linux kernel as bytes, 295.5 MB in windows without "
-        "replacement; the two largest sizes read it more than once at their longest horizons (column epochs)",
+        "training_data": "text: C code and documentation of the Linux kernel as bytes, 295.5 MB in windows without "
+        "replacement; the three largest sizes read it more than once at their longest horizons (column epochs). "
+        "known: a power-law bigram language, never the same tokens twice",
         "parameter_count": "all trainable parameters, embeddings, positions and untied head included; "
         "params_non_embedding holds the blocks alone, and tokens per parameter of the plan refer to these",
         "flop_count": "6ND with N = params, of the run that the specification describes; flops_spent is less for "
         "horizons that branch off a longer run",
-        "architecture": "decoder-only transformers, width 64 to 512 in heads of 64; depth 1, 2 or 4 changes with "
+        "architecture": "decoder-only transformers, width 64 to 640 in heads of 64; depth 1, 2, 4 or 6 changes with "
         "size, and models of one block are off the trend of the deeper ones",
-        "hyperparameters": "learning rate tuned per size at 26 (the two largest sizes 13) tokens per non-embedding "
-        "parameter on a seed of its own (tuning.csv), then the same at all horizons; the batch grows with size",
+        "hyperparameters": "learning rate tuned per size at 26 (384 and 512 wide: 13) tokens per non-embedding "
+        "parameter on a seed of its own (tuning.csv), that of the largest size taken from the trend of the "
+        "smaller ones; then the same at all horizons; the batch grows with size",
         "schedule": "warm-up over 0.8 % of the longest horizon, constant, linear decay over the last 20 % of each "
         "horizon; the studies have constant and cosine too",
         "checkpoints": "final losses; horizons of one size and seed share their trunk up to their own decay",
-        "metric": "cross-entropy on 2^20 held-out bytes, whole documents held out, nats per byte; the same for all",
+        "metric": "text: cross-entropy on 2^20 held-out bytes, whole documents held out, nats per byte. known: in "
+        "nats per token; its entropy is below",
         "hardware": "NVIDIA H200, bf16 with fp32 master weights, evaluation in fp32",
         "released": "code, recipe of the text, settings, runs, curves and tuning runs are in data/language_model",
     }

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 SETTING = [
     *["--device", "cpu", "--precision", "fp32", "--vocab", "16", "--context", "8", "--batch-tokens", "64"],
@@ -25,6 +27,7 @@ def lines(path):
     return {run["id"]: {k: v for k, v in run.items() if k not in timing} for run in runs}
 
 
+@pytest.mark.long
 def test_resume_completes_a_torn_sweep(tmp_path):
     whole, torn = tmp_path / "whole", tmp_path / "torn"
     done = make(whole)

@@ -140,6 +140,7 @@ def test_muons_iteration_does_not_depend_on_how_many_matrices_there_are():
                     assert torch.equal(newton_schulz(x[e : e + 1], 5)[0], together[e]), (matmul, shape)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("settings_of_model", [{"activation": "swiglu", "norm": "layer"}, {"activation": "gelu"}])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_wide_models_on_several_threads_keep_the_promise(settings_of_model, precision):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -27,7 +27,7 @@ from workbench.probes.spec import Probe
 from workbench.probes.sweep import Sweep
 from workbench.probes.trainer import eval_steps
 
-__all__ = ["Cost", "memory", "price", "refit"]
+__all__ = ["Cost", "price", "refit"]
 
 #: Share of a device's memory that a stack may plan to fill.
 _FILL = 0.8
@@ -136,17 +136,6 @@ def price(
             }
         )
     return Cost(pd.DataFrame(rows), used, slots)
-
-
-def memory(probes: Sequence[Probe], device: str | None = None) -> float:
-    """Bytes that training these probes as one stack takes at its peak, without the libraries' own.
-
-    Raises:
-        ValueError: there are no probes, or the device is not there.
-    """
-    if not probes:
-        raise ValueError("memory() needs at least one probe; got none.")
-    return count_step(probes[0], len(probes), select_device(device).type == "cuda").memory
 
 
 def refit(machine: Machine, finished: Iterable[Result | tuple[Probe, int, float]]) -> Machine:

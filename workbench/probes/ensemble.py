@@ -6,6 +6,7 @@ inputs are counters on the device, so the host launches and otherwise stays away
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -14,7 +15,7 @@ from workbench.probes.backend import Backend
 from workbench.probes.cpu_step import CpuStep, cpu_step
 from workbench.probes.fast import FastStep, fast_step
 from workbench.probes.flat import FlatWeights
-from workbench.probes.functional import cross_entropy, product, squared_error
+from workbench.probes.functional import cross_entropy, product, squared_error, stablemax_error
 from workbench.probes.initial import initial_weights
 from workbench.probes.ops import Observer, Ops
 from workbench.probes.optimizers.stack import StackOptimizer
@@ -149,6 +150,8 @@ class Ensemble:
             observe("output", product(hidden, head))
         if self.task.loss == "squared":
             loss = squared_error(hidden, head, targets)
+        elif self.task.loss == "stablemax":
+            loss = stablemax_error(hidden, head, targets)
         else:
             loss = cross_entropy(hidden, head, targets, self._workspace, self.probes[0].z_loss)
         return loss + ops.extra_loss
@@ -262,9 +265,16 @@ class Ensemble:
         if unroll not in self._graphs:
             graph = torch.cuda.CUDAGraph()
             pool = next(iter(self._graphs.values())).pool() if self._graphs else None
-            with torch.cuda.graph(graph, pool=pool):
-                for _ in range(unroll):
-                    self._one_step()
+            gc.collect()
+            collecting = gc.isenabled()
+            gc.disable()  # a graph of an earlier ensemble that died while this one is captured would spoil it
+            try:
+                with torch.cuda.graph(graph, pool=pool):
+                    for _ in range(unroll):
+                        self._one_step()
+            finally:
+                if collecting:
+                    gc.enable()
             self._graphs[unroll] = graph
         return self._graphs[unroll]
 

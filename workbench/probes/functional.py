@@ -10,8 +10,8 @@ import torch
 from torch.autograd.function import once_differentiable
 
 __all__ = [
-    "attend", "attention", "by_member", "cross_entropy", "pointwise", "product", "relu_squared", "rms_norm", "rotate",
-    "squared_error", "swiglu", "wider",
+    "attend", "attention", "by_member", "cross_entropy", "log_stablemax", "pointwise", "product", "relu_squared",
+    "rms_norm", "rotate", "squared_error", "stablemax_error", "swiglu", "wider",
 ]  # fmt: skip
 
 _EPS = 1e-6
@@ -201,6 +201,21 @@ def cross_entropy(
 def squared_error(h: torch.Tensor, w: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """(h w - targets)^2, summed over outputs, mean over examples, [E]; h [E, n, d], w [E, d, K], targets [E, n, K]."""
     return (product(h, w).float() - targets).square().sum(-1).mean(-1)
+
+
+def stablemax_error(h: torch.Tensor, w: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """-`log_stablemax` of the targets, mean over examples, [E]; h [E, n, d], w [E, d, K], targets [E, n]."""
+    return -log_stablemax(product(h, w).float()).gather(-1, targets[..., None])[..., 0].mean(-1)
+
+
+def log_stablemax(z: torch.Tensor) -> torch.Tensor:
+    """Logarithms of StableMax's probabilities s(z) / sum s(z) over the last axis.
+
+    s(z) is z + 1 where z >= 0 and 1 / (1 - z) elsewhere (Prieto et al. 2025, arXiv 2501.04697): it grows with the
+    logit and not with its exponential, so that no logit makes another one's share vanish in 32 bits.
+    """
+    log_s = torch.where(z >= 0, torch.log1p(z.clamp_min(0)), -torch.log1p(-z.clamp_max(0)))
+    return log_s - log_s.logsumexp(-1, keepdim=True)
 
 
 def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workbench.late import late
 from workbench.probes.spec import SCHEMA, Probe, digest, parsed
 
 if TYPE_CHECKING:
@@ -187,6 +188,9 @@ class Sweep:
             groups.setdefault(probe.shape, []).append(index)
         return [tuple(group) for group in groups.values()]
 
+    plot = late("workbench.figures.sweep:sweep_map", "What the sweep varies, as an Altair chart.")
+    panel = late("workbench.panels.probes:panel", "A form that starts from this sweep: change it, price it, launch it.")
+
     def to_json(self) -> str:
         """Canonical JSON: a schema version and the list of probes."""
         data = {"schema": SCHEMA, "probes": [probe.to_dict() for probe in self.probes]}
@@ -220,11 +224,18 @@ def _sized(base: Probe, target: float, count: str, aspect: float | None, head_wi
         raise ValueError(
             f"model={base.model!r} has no width to fit to a parameter count; give a list of probes instead."
         )
+
+    def reaches(width: int) -> bool:
+        try:
+            return getattr(model(width), count) >= target
+        except ValueError:  # so wide that its depth is out of range: too large in any case
+            return True
+
     unit = head_width or getattr(base, "heads", 1)
     low, high = 1, max(1, 8192 // unit)
     while low < high:  # the count rises with the width, so the first width at or above the target is found by halving
         middle = (low + high) // 2
-        low, high = (low, middle) if getattr(model(middle * unit), count) >= target else (middle + 1, high)
+        low, high = (low, middle) if reaches(middle * unit) else (middle + 1, high)
     best = min(
         (model(k * unit) for k in (low - 1, low) if k >= 1),
         key=lambda p: abs(math.log(max(1, getattr(p, count)) / target)),

@@ -153,6 +153,16 @@ def test_lanczos_finds_the_spectrum_of_a_matrix():
     np.testing.assert_allclose(whole[0].numpy(), np.sort(wanted[0]), atol=1e-8)
 
 
+def test_a_diverged_member_has_no_spectrum_and_its_neighbour_keeps_its_own():
+    a = torch.randn(2, 30, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    a = a + a.mT
+    start = torch.randn(1, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).expand(2, -1)
+    whole = lanczos(lambda v: (a @ v[..., None])[..., 0], start, 30)
+    a[1] = torch.inf
+    found = lanczos(lambda v: (a @ v[..., None])[..., 0], start, 30)
+    assert torch.equal(found[0], whole[0]) and bool(found[1].isnan().all())
+
+
 def test_noise_is_split_from_the_gradient_without_bias():
     rng = np.random.default_rng(0)
     p, k, repeats = 30, 4, 4000

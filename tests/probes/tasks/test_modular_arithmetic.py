@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from workbench.probes import Probe
+from workbench.probes.functional import log_stablemax, stablemax_error
 from workbench.probes.tasks.modular_arithmetic import OPERATIONS, operation_table
 from workbench.testing.tasks import TaskContract
 
@@ -73,6 +74,33 @@ class TestOneHot(TestTokens):
         wrong = data.evaluate(lambda x: one_hot((data.truth + 1) % 7, 7))
         assert wrong["loss"].tolist() == [2.0] * 4
         assert wrong["accuracy"].tolist() == [0.0] * 4
+
+
+class TestStableMax(TestOneHot):
+    # Prieto et al.: cross-entropy with a function of the logits that 32 bits can hold
+    probe = TestOneHot.probe.replace(objective="stablemax")
+    trivial = math.log(11) - 0.5
+
+    def optimal(self, data, probes):
+        return lambda x: 1e12 * (2 * one_hot(data.truth, 7) - 1), [0.0] * len(probes)
+
+    def test_a_bad_answer_costs_what_it_should(self):
+        data = self.build(self.stack)
+        wrong = data.evaluate(lambda x: one_hot((data.truth + 1) % 7, 7))  # s is 2 once and 1 six times
+        assert wrong["loss"].tolist() == pytest.approx([math.log(8)] * 4)
+
+
+def test_stablemax_by_its_definition_and_its_slope_by_differences():
+    z = torch.tensor([-1e6, -30.0, -0.5, 0.0, 0.25, 40.0, 1e6], dtype=torch.float64, requires_grad=True)
+    s = [1 / (1 - v) if v < 0 else v + 1 for v in z.tolist()]
+    found = log_stablemax(z)
+    assert found.tolist() == pytest.approx([math.log(v / sum(s)) for v in s])
+    assert torch.autograd.gradcheck(lambda x: log_stablemax(x / 1e3), z.detach().requires_grad_())
+    error = stablemax_error(torch.eye(7)[None], z.detach().float().expand(1, 7, 7), torch.arange(7)[None])
+    assert error.tolist() == pytest.approx([-found.mean().item()], rel=1e-6)
+    assert float(stablemax_error(torch.eye(7)[None], 200 * torch.eye(7)[None], torch.arange(7)[None])) > 0.02, (
+        "softmax would call this 0"
+    )
 
 
 @pytest.mark.parametrize("p", [2, 7, 13])

@@ -26,6 +26,7 @@ TINY = Probe(task="text", width=8, context=16, batch_tokens=64, tokens=256, eval
 
 class TestText(TaskContract):
     probe = TINY
+    apart = {"context": 256, "batch_tokens": 1024, "tokens": 4096}  # sixteen bytes of code recur everywhere
     members = ({}, {"seed": 1}, {"seed": 2, "unique_tokens": 4096})
     refused = (
         ({"corpus": "prepared"}, "16 digits"),

@@ -70,7 +70,12 @@ def lanczos(product: Callable[[torch.Tensor], torch.Tensor], start: torch.Tensor
     matrix = torch.diag_embed(torch.stack(diagonal, 1))
     off = torch.diag_embed(torch.stack(beside, 1)[:, :-1], 1)
     # one by one and on the CPU: bits must not depend on how many members there are
-    return torch.stack([torch.linalg.eigvalsh(one) for one in (matrix + off + off.mT).cpu()])
+    return torch.stack([_eigenvalues(one) for one in (matrix + off + off.mT).cpu()])
+
+
+def _eigenvalues(matrix: torch.Tensor) -> torch.Tensor:
+    """Those of a symmetric matrix, ascending; NaN for a member that has diverged."""
+    return torch.linalg.eigvalsh(matrix) if bool(matrix.isfinite().all()) else torch.full_like(matrix[0], torch.nan)
 
 
 def _sharpness(ensemble: Ensemble) -> dict[str, torch.Tensor]:

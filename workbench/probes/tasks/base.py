@@ -50,8 +50,9 @@ class Task(Component):
     """
 
     kind: ClassVar[str] = "task"
-    #: ``cross_entropy`` (targets are class ids; nats) or ``squared`` (targets are real; summed over outputs,
-    #: mean over examples, without a factor 1/2).
+    #: ``cross_entropy`` (targets are class ids; nats), ``stablemax`` (the same with another function for softmax,
+    #: `workbench.probes.functional.log_stablemax`) or ``squared`` (targets are real; summed over outputs, mean over
+    #: examples, without a factor 1/2).
     loss: ClassVar[str] = "cross_entropy"
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -48,8 +48,10 @@ class ModularArithmetic(Task):
     )  # fmt: skip
     form: str = choice("tokens", ("tokens", "one_hot"), "tokens 'a b =', the last one scored; or 2 p one-hot numbers")
     objective: str = choice(
-        "cross_entropy", ("cross_entropy", "squared"), "loss; squared is against one-hot labels, summed over classes"
-    )
+        "cross_entropy", ("cross_entropy", "stablemax", "squared"),
+        "loss; stablemax is cross-entropy with StableMax for softmax; squared is against one-hot labels, summed over "
+        "classes",
+    )  # fmt: skip
     train_fraction: float = number(0.5, 0.0, 1.0, "share of all pairs that is trained on", member=True)
     corruption: float = number(0.0, 0.0, 1.0, "share of the training pairs with a wrong label", member=True)
     split_seed: int = whole(0, 0, 2**31 - 1, "draws the training pairs and the wrong labels", member=True)
@@ -145,7 +147,7 @@ class ModularArithmeticData(Data):
 
     def batch(self, pairs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         labels = self.labels.gather(1, pairs)
-        return self.inputs(pairs), labels if self.objective == "cross_entropy" else self.one_hot[labels]
+        return self.inputs(pairs), self.one_hot[labels] if self.objective == "squared" else labels
 
     def inputs(self, pairs: torch.Tensor) -> torch.Tensor:
         """What a model reads for the pairs a p + b, [...]: tokens [..., 3], or numbers [..., 2 p]."""
@@ -201,10 +203,13 @@ class ModularArithmeticData(Data):
 
     def _loss(self, y: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
         """Loss of every pair, [E, n] (float64)."""
+        from workbench.probes.functional import log_stablemax  # describing a task needs no torch
+
         classes = classes.clamp_min(0)
         if self.objective == "squared":
             return (y - self.one_hot[classes]).double().square().sum(-1)
-        return torch.log_softmax(y, -1).gather(-1, classes[..., None])[..., 0].double().neg()
+        log = log_stablemax if self.objective == "stablemax" else partial(torch.log_softmax, dim=-1)
+        return log(y).gather(-1, classes[..., None])[..., 0].double().neg()
 
     def facts(self, member: int) -> dict[str, Any]:
         """Sizes of the groups, and the epochs that the run asks for."""
