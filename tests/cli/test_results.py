@@ -35,8 +35,9 @@ def test_load_as_json_of_values_json_lacks(tmp_path: Path, run):
     loaded = strict(run("load", path, "--json")[1])
     a, b, c = loaded["runs"]
     assert a["loss"] is None and a["problem"] and b["params"] is None and b["kind"] is None
-    assert c == {"id": "éc", "problem": "", "params": 2e8, "loss": 2.9, "id_logged": 9, "points_logged": 5,
-                 "kind": "y", "points": 0}  # fmt: skip
+    assert c == {"id": "éc", "problem": "", "format": "CSV", "params": 2e8, "loss": 2.9, "id_logged": 9,
+                 "points_logged": 5, "kind": "y", "points": 0, "skipped": {}}  # fmt: skip
+    assert loaded["unreadable"] == []
 
 
 def test_load_as_json_counts_the_points_of_curves(tmp_path: Path, run):

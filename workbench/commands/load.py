@@ -22,12 +22,23 @@ def add(commands: Any) -> None:
 
 
 def _load(arguments: argparse.Namespace) -> None:
+    from workbench.runs.display import clean
+
     runs = loaded(arguments)
     if arguments.json:
         emit(runs.to_dict())
         return
     print(runs)
     print()
-    print(runs.summary().to_string())
+    print(runs.summary().rename(index=clean).map(_clean).to_string())
+    print()
+    print(runs.report().text(notes=False))
     for message in runs.messages:
-        print(f"note: {message}")
+        print(f"note: {clean(message, 1000)}")
+
+
+def _clean(cell: Any) -> Any:
+    """Text of a log on one line: a terminal obeys what stands in it."""
+    from workbench.runs.display import clean
+
+    return clean(cell, 200) if isinstance(cell, str) else cell

@@ -1,4 +1,4 @@
-"""``workbench probe``: train what a JSON file describes.
+"""``workbench probe``: train what a JSON file describes, or run a phenomenon (`workbench.commands.phenomenon`).
 
 Exit status 0: every probe finished, or went on its way with ``--detach``; 1: some did not finish; 2: bad input.
 """
@@ -12,6 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from workbench.commands import phenomenon
 from workbench.commands.options import add_command, count, emit
 
 __all__ = ["add", "emit_strict", "finished", "make_queue", "queue_options", "watch"]
@@ -20,13 +21,16 @@ __all__ = ["add", "emit_strict", "finished", "make_queue", "queue_options", "wat
 def add(commands: Any) -> None:
     """Declare the parsers."""
     probe = add_command(commands, "probe", _probe, "train a probe or a sweep, or say what it would cost")
-    probe.add_argument("spec", nargs="?", help="JSON file of a probe or a sweep, as to_json() writes it; - reads it")
+    probe.add_argument(
+        "spec", nargs="?", help="JSON file of a probe or a sweep, as to_json() writes it; - reads it; or: phenomenon"
+    )
     probe.add_argument("--root", default="runs", help="folder of the run folders (default %(default)s)")
     queue_options(probe)
     probe.add_argument("--cost", action="store_true", help="predict seconds, memory and FLOPs, and train nothing")
     probe.add_argument("--detach", action="store_true", help="return at once; `workbench runs ls` shows how it goes")
     probe.add_argument("--fields", action="store_true", help="list the fields of a probe, and the parts there are")
     probe.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    phenomenon.options(probe)
 
 
 def queue_options(parser: argparse.ArgumentParser) -> None:
@@ -85,6 +89,12 @@ def emit_strict(payload: Any) -> None:
 
 
 def _probe(arguments: argparse.Namespace) -> int:
+    if arguments.spec == "phenomenon":
+        return phenomenon.run(arguments)
+    if arguments.name is not None:
+        raise ValueError(
+            f"{arguments.name!r} is one file too many; join probes in a sweep, or write: probe phenomenon NAME"
+        )
     if arguments.fields:
         return _fields(arguments)
     if arguments.spec is None:

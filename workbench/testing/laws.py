@@ -96,6 +96,13 @@ class LawContract:
         assert batch.shape == (2, 3, n)
         np.testing.assert_array_equal(batch, np.broadcast_to(one, batch.shape))
 
+    def test_parts_add_up(self, subject, points):
+        parts = subject.parts(self.truth, points)
+        whole = subject.predict(self.truth, points)
+        assert parts and all(part.shape == whole.shape for part in parts.values())
+        scale = np.abs(whole) + sum(np.abs(part) for part in parts.values())
+        np.testing.assert_allclose(sum(parts.values()) / scale, whole / scale, atol=1e-12)
+
     def test_prediction_is_positive_and_follows_its_trend(self, subject, points):
         values = subject.predict(self.truth, points)
         assert np.isfinite(values).all() and (values > 0).all()

@@ -1,0 +1,1 @@
+"""Memorize and generalize: when a model does which."""

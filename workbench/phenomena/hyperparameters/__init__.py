@@ -1,0 +1,1 @@
+"""Hyperparameters: how the best setting moves with scale."""

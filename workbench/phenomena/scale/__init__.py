@@ -1,0 +1,1 @@
+"""Scale: what the loss does as models, data and compute grow."""

@@ -1,0 +1,1 @@
+"""Stability: what lets training go on."""
