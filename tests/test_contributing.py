@@ -34,6 +34,7 @@ PASSED = {
     "tests/probes/tasks/test_largest.py": 10,
     "tests/probes/optimizers/test_sign_descent.py": 8,
     "tests/probes/measures/test_largest_weight.py": 2,
+    "tests/phenomena/test_averaging.py": 10,
 }
 
 
@@ -52,6 +53,7 @@ def test_there_is_an_example_for_every_room():
     assert set(TESTS) == set(PASSED) and len(EXAMPLES) == 2 * len(TESTS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("test", TESTS)
 def test_an_example_is_found_and_passes_its_contract(test, tmp_path):
     part = list(EXAMPLES)[list(EXAMPLES).index(test) - 1]  # the file before its test

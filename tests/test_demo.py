@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -182,28 +181,19 @@ def test_the_report_is_self_contained(demo):
     assert "@import" not in demo[2].read_text() and "url(" not in demo[2].read_text()
 
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-def test_the_report_in_a_browser_without_a_network(demo):
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+def test_the_report_in_a_browser_without_a_network(demo, browser):
     complaints, requests = [], []
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-background-networking"]
-        )
-        try:
-            context = browser.new_context(offline=True)
-            page = context.new_page()
-            page.on("console", lambda message: complaints.append(message.text))
-            page.on("pageerror", lambda error: complaints.append(str(error)))
-            page.on("request", lambda request: requests.append(request.url))
-            page.goto(demo[2].as_uri())
-            widths = page.evaluate("[...document.images].map(i => i.complete ? i.naturalWidth : 0)")
-            overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-        finally:
-            browser.close()
+    context = browser.new_context(offline=True)
+    try:
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(demo[2].as_uri())
+        widths = page.evaluate("[...document.images].map(i => i.complete ? i.naturalWidth : 0)")
+        overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+    finally:
+        context.close()
     assert len(widths) >= 3 and min(widths) > 0 and complaints == [] and overflow <= 0
     assert all(url.startswith(("file:", "data:")) for url in requests)
 

@@ -11,6 +11,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from workbench import notebooks
 from workbench.cli import main
+from workbench.phenomena import THEMES
 
 LIVE = "application/vnd.jupyter.widget-view+json"
 VIEW = f"""
@@ -57,7 +58,7 @@ def test_paths_by_prefix_by_file_and_all(shelf: Path, tmp_path: Path):
     assert [p.name for p in notebooks.paths()] == ["01_first.ipynb", "02_second.ipynb"]
     assert notebooks.paths(["02", str(own)]) == [shelf / "02_second.ipynb", own]
     for wrong in ("03", "0"):  # none, and more than one
-        with pytest.raises(FileNotFoundError, match=r"there are 01_first.ipynb, 02_second.ipynb"):
+        with pytest.raises(FileNotFoundError, match=r"by its number: 01, 02$"):
             notebooks.paths([wrong])
 
 
@@ -101,18 +102,14 @@ def test_refresh_twice_is_byte_identical_and_verified(shelf: Path, capsys):
     assert main(["notebooks", "verify", "01"]) == 0
 
 
-def test_solutions_replace_tagged_cells(shelf: Path):
+def test_solutions_are_found_by_tag(shelf: Path):
     path = shelf / "01_first.ipynb"
     assert notebooks.solutions(path) == {}
     (shelf / "solutions").mkdir()
     (shelf / "solutions" / "01_first.py").write_text(
         '"""Solutions."""\n# %% exercise-1\nanswer = 20\nanswer += 1\n\n# %% other\nunused = 1\n'
     )
-    found = notebooks.solutions(path)
-    assert found == {"exercise-1": "answer = 20\nanswer += 1", "other": "unused = 1"}
-    before = path.read_bytes()
-    book = notebooks.execute(path, found)
-    assert "".join(outputs(book, 4)[0]["text"]) == "21\n" and path.read_bytes() == before
+    assert notebooks.solutions(path) == {"exercise-1": "answer = 20\nanswer += 1", "other": "unused = 1"}
 
 
 def test_a_failing_cell_is_named(shelf: Path, tmp_path: Path, capsys):
@@ -155,7 +152,11 @@ def test_what_is_no_notebook_is_one_sentence(tmp_path: Path, capsys, content):
 
 def test_the_shipped_notebooks_are_normal_and_have_their_solutions():
     shipped = notebooks.paths()
-    assert shipped and [p.name[:2] for p in shipped] == [f"{n:02d}" for n in range(1, len(shipped) + 1)]
+    numbers = [int(p.name.partition("_")[0]) for p in shipped]
+    course = [n for n in numbers if n < 100]
+    assert numbers == sorted(set(numbers)) and course == list(range(1, len(course) + 1))
+    for path, number in zip(shipped, numbers, strict=True):  # the hundreds stand for the theme
+        assert path.parent.name == ["notebooks", *THEMES][number // 100]
     for path in shipped:
         book = json.loads(path.read_text(encoding="utf-8"))
         assert notebooks.text(notebooks.normalise(book)) == path.read_text(encoding="utf-8"), path.name

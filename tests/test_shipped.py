@@ -41,7 +41,9 @@ def test_checksums(folder: Path):
         listed[name] = digest
     for name, digest in listed.items():
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest, f"{name} was changed"
-    files = {p.name for p in folder.iterdir() if p.is_file() and p.suffix != ".py"} - {"SHA256SUMS", "README.md"}
+    files = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    files = {name for name in files if "__pycache__" not in name and not name.endswith(".py")}
+    files -= {"SHA256SUMS", "README.md"}
     assert files == set(listed), "every data file is listed"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import sys
@@ -16,6 +17,8 @@ from workbench.fits.card import QUESTIONS
 from workbench.probes import Probe
 from workbench.probes.fork import branch_point
 from workbench.probes.optimizers.schedules import multipliers
+from workbench.probes.tasks.bigram import BigramLanguage
+from workbench.probes.trainer import train
 
 FOLDER = shipped.sweep("language_model")
 VARIED = ["width", "depth", "heads", "batch_tokens", "tokens", "parametrization", "schedule", "warmup", "lr", "seed"]
@@ -69,22 +72,20 @@ def test_every_id_is_the_hash_of_what_was_trained(runs, probes, tuning, about):
 
 
 def test_the_script_plans_exactly_these_horizons_and_rates(final, tuning):
-    make = script("make")
-    for size, (width, depth, _) in enumerate(make.SIZES):
-        own = final[(final["language"] == "text") & (final["width"] == width) & (final["depth"] == depth)]
-        if own.empty:
-            continue  # a size still to come
-        base = make.base("text", size)
-        lr, seeds = float(own["lr"].iloc[0]), range(3 if size in make.SEVERAL_SEEDS else 1)
-        levels = range(make.HORIZONS)
-        assert set(own["run"]) == {make.final(base, lr, level, seed).id for level in levels for seed in seeds}
+    plan = script("plan")
+    known = tuning.rename(columns={"run": "id"}).set_index("id", drop=False).to_dict("index")
+    for language, size in [("text", size) for size in range(10)] + [("known", size) for size in range(7)]:
+        width, depth, _ = plan.SIZES[size]
+        own = final[(final["language"] == language) & (final["width"] == width) & (final["depth"] == depth)]
+        base = plan.base(language, size)
+        lr, levels = float(own["lr"].iloc[0]), sorted(own["level"].unique())
+        assert set(own["run"]) == {plan.final(base, lr, int(lv), seed).id for lv in levels for seed in plan.seeds(size)}
         # as an interrupted sweep would: its own reading of the tuning runs gives the same learning rate again
-        known = tuning.rename(columns={"run": "id"}).set_index("id", drop=False).to_dict("index")
-        job = make.Job("", "final", "text", size, "", 0.0)
-        assert make.Worker.best_rate(None, job, known) == lr
-        for p in make.PARAMETRIZATIONS:
-            tried = tuning[(tuning["width"] == width) & (tuning["depth"] == depth) & (tuning["parametrization"] == p)]
-            assert len(tried) >= 5 and set(tried["run"]) <= {t.id for t in make.tuning(base, size, p)}
+        assert plan.rate(language, size, known) == lr
+        for p in plan.PARAMETRIZATIONS:
+            tried = tuning[(tuning["width"] == width) & (tuning["depth"] == depth) & (tuning["language"] == language)]
+            tried = tried[tried["parametrization"] == p]
+            assert len(tried) >= 4 and set(tried["run"]) == {t.id for t in plan.tuning(base, size, p)}
 
 
 def test_sizes_and_compute_are_those_of_the_specification(runs, tuning):
@@ -102,7 +103,11 @@ def test_the_sweep_is_complete(final, tuning, runs):
     assert len(runs) == len(runs.good)
     text = final[final["language"] == "text"]
     cells = text.groupby("params_non_embedding")
-    assert len(cells) >= 9 and (cells["level"].nunique() == 6).all()
+    levels = cells["level"].agg(set)
+    assert len(levels) == 10 and (levels.iloc[:-1] == set(range(6))).all()
+    assert levels.iloc[-1] == {1, 2, 3, 4, 5}, "the longest horizon of the largest size is not trained"
+    known = final[final["language"] == "known"].groupby("params_non_embedding")["level"].agg(set)
+    assert len(known) == 7 and (known == set(range(6))).all()
     assert (cells["seed"].nunique() == 3).sum() == 4 and set(cells["seed"].nunique()) == {1, 3}
     assert not text.duplicated(["params", "tokens", "seed"]).any()
     ratio = text["tokens"] / text["params_non_embedding"]
@@ -118,11 +123,12 @@ def test_the_sweep_is_complete(final, tuning, runs):
 def test_horizons_of_a_size_and_seed_are_nested_in_their_trunk(final, runs, probes):
     for trunk, group in final.groupby("trunk"):
         assert group["seed"].nunique() == group["params"].nunique() == group["lr"].nunique() == 1
-        (whole,) = group[group["level"] == 0].to_dict("records")
+        longest = group["level"].min()
+        (whole,) = group[group["level"] == longest].to_dict("records")
         assert whole["run"] == trunk and whole["flops_spent"] == whole["flops"]
         # bit for bit the same run up to the step where the branch's own decay begins
         ours = runs.curves[trunk].set_index("step")["loss"]
-        for row in group[group["level"] > 0].to_dict("records"):
+        for row in group[group["level"] > longest].to_dict("records"):
             leaves = branch_point(probes[trunk], probes[row["run"]])
             theirs = runs.curves[row["run"]].set_index("step")["loss"]
             shared = [step for step in theirs.index if step in ours.index and step <= leaves]
@@ -130,6 +136,17 @@ def test_horizons_of_a_size_and_seed_are_nested_in_their_trunk(final, runs, prob
             assert row["flops_spent"] == pytest.approx(row["flops"] * (1 - leaves / row["steps"]), rel=1e-9)
             # decay is the last fifth of a horizon, to the step
             assert leaves == pytest.approx(0.8 * row["steps"], abs=2)
+
+
+def test_losses_on_the_known_language_lie_above_its_entropy_and_approach_it(final, about):
+    known = final[final["language"] == "known"]
+    shared = about["shared"]["known"]
+    language = BigramLanguage(shared["vocab"], shared["tau"], shared["s"], 0)
+    assert about["attributes"]["known_language"]["entropy"] == pytest.approx(language.entropy, abs=1e-9)
+    excess = known["loss"] - language.entropy
+    assert (excess > 0).all()
+    best = known.assign(excess=excess)[known["level"] == 0].groupby("params_non_embedding")["excess"].mean()
+    assert best.is_monotonic_decreasing and best.iloc[-1] < 0.005
 
 
 def test_longer_training_and_more_layers_lower_the_loss(final):
@@ -178,13 +195,50 @@ def test_cost_and_text_are_stated(runs, about):
     assert about["flops_spent"] < about["flops"]
     spent = runs["flops_spent"].sum() + pd.read_csv(FOLDER / "tuning.csv")["flops"].sum()
     assert about["flops_spent"] == pytest.approx(spent, rel=1e-3)
-    first = about["sessions"][0]
-    watts = first["energy"]["joules"] / first["seconds"] / len(first["gpus"])
-    assert 75 < watts < 700, "between an idle H200 and its limit"
+    for piece in about["sessions"]:
+        watts = piece["energy"]["joules"] / piece["seconds"] / len(piece["gpus"])
+        assert 75 < watts < 700, "between an idle H200 and its limit"
     text = about["text"]
-    assert about["shared"]["text"]["checksum"] == text["text_sha256"][:16] == script("make").TEXT
+    assert about["shared"]["text"]["checksum"] == text["text_sha256"][:16] == script("plan").TEXT
     reads = runs.frame[runs.frame["language"] == "text"]
     np.testing.assert_allclose(reads["epochs"], reads["tokens"] / text["train"]["bytes"], rtol=1e-3)
+
+
+@pytest.mark.long
+def test_a_sweep_cut_short_goes_on_and_every_horizon_is_the_run_of_its_specification(tmp_path, monkeypatch):
+    make = script("make")
+    plan = sys.modules["plan"]
+    whole = plan.base
+    for name, value in {
+        "base": lambda *of: whole(*of).replace(vocab=64, context=32, precision="fp32"),
+        "SIZES": ((64, 1, 512), (64, 2, 1024), (64, 3, 1024)), "RATES": (1e-3, 4e-3, 1.6e-2),
+        "LONGEST": 1, "HORIZONS": 3, "SEVERAL_SEEDS": (1,),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(plan, name, value)
+    for name in ("base", "SIZES", "HORIZONS"):
+        monkeypatch.setattr(make, name, getattr(plan, name))
+    options = argparse.Namespace(out=tmp_path, device="cpu", only=["known-*"])
+    asked, calls = [], 0
+
+    class Hurried(make.Worker):
+        def out_of_time(self):  # cut short between two steps of some run, later at every call
+            asked.append(0)
+            return len(asked) > 30 * calls
+
+    while calls < 20 and len(asked) >= 30 * calls:
+        asked.clear()
+        calls += 1
+        Hurried(options, 0, 0.0).run()
+    assert calls > 2, "it was cut short more than once"
+    runs = make.finished(tmp_path)
+    wanted = [p for job in plan.jobs() if job.language == "known" for stack in plan.stacks(job, runs) for p in stack]
+    assert set(runs) == {p.id for p in wanted} and len(wanted) == 18 + 3 + 9 + 3
+    branches = [p for p in wanted if runs[p.id].get("level")]
+    assert len(branches) == 2 + 6 + 2
+    for probe in branches[::4]:
+        alone = train([probe], "cpu")[0]
+        assert runs[probe.id]["loss"] == alone.loss and runs[probe.id]["stage"] == "final"
+    assert not list(tmp_path.glob("*.claim"))
 
 
 def test_packing_takes_pieces_torn_lines_and_repeats(tmp_path):

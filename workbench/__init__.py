@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from workbench.laws.schedules.schedule import Schedule
     from workbench.probes.spec import Probe
     from workbench.probes.sweep import Span, Sweep
+    from workbench.runs.calculator import Architecture
     from workbench.runs.load import load
     from workbench.runs.table import RunTable
 
@@ -43,6 +44,7 @@ __version__ = "0.1.0"
 
 _CONTENTS = {
     "load": "workbench.runs.load",
+    "Architecture": "workbench.runs.calculator",
     "RunTable": "workbench.runs.table",
     "Law": "workbench.laws.base",
     "fit": "workbench.fits.fit",
@@ -80,10 +82,11 @@ _CONTENTS = {
 }
 
 __all__ = [
-    "Comparison", "Fit", "Frontier", "InferenceCost", "Law", "LocalQueue", "MeasuredCost", "Multiverse", "Plan",
-    "PowerCost", "Probe", "RunTable", "Schedule", "SlurmQueue", "Span", "Sweep", "approaches", "chain", "compare",
-    "critical_batch", "crossover", "envelope", "equal_exponents", "fit", "fit_curves", "frontier", "influence",
-    "isoflop", "load", "multiplier", "multiverse", "next_runs", "optimum", "replicates", "rolling_origin",
+    "Architecture", "Comparison", "Fit", "Frontier", "InferenceCost", "Law", "LocalQueue", "MeasuredCost",
+    "Multiverse", "Plan", "PowerCost", "Probe", "RunTable", "Schedule", "SlurmQueue", "Span", "Sweep", "approaches",
+    "chain", "compare", "critical_batch", "crossover", "envelope", "equal_exponents", "fit", "fit_curves", "frontier",
+    "influence", "isoflop", "load", "multiplier", "multiverse", "next_runs", "optimum", "replicates",
+    "rolling_origin",
 ]  # fmt: skip
 
 

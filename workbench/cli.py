@@ -1,4 +1,4 @@
-"""The command line: ``workbench demo | load | fit | compare | multiverse | laws | probe | runs | lab | notebooks``.
+"""The command line: ``workbench COMMAND``, from ``demo`` to ``export``; ``workbench --help`` lists them.
 
 Results go to standard output (``--json``: one strict JSON object), progress and errors to standard
 error. Exit status 0 is success, 2 bad input (one sentence says what to change), 130 Ctrl-C.
@@ -68,7 +68,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 #: In the order of ``workbench --help``.
-COMMANDS = ("demo", "load", "fit", "compare", "multiverse", "laws", "probe", "runs", "lab", "notebooks")
+COMMANDS = ("demo", "load", "fit", "compare", "multiverse", "laws", "probe", "runs", "lab", "notebooks", "export")
 
 
 def _parser() -> argparse.ArgumentParser:

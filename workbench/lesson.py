@@ -1,7 +1,8 @@
 """Exercises in notebooks: a check that helps without telling.
 
 An exercise knows its answer only as digests of rounded numbers, so the notebook does not give it away,
-and it knows a few wrong turns by the same means, so that it can say more than "no".
+and it knows a few wrong turns by the same means, so that it can say more than "no". A `Question` takes a
+prediction before the answer is known (`workbench.predictions`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Exercise", "digest"]
+from workbench.predictions import Question
+
+__all__ = ["Exercise", "Question", "digest"]
 
 
 def digest(exercise: str, value: float, digits: int) -> str:

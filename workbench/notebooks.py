@@ -2,28 +2,34 @@
 
 A committed notebook must be the same file whoever refreshes it, so everything that varies from run to
 run without meaning anything (timings, widget model ids, the interpreter's version) is left out of it.
-What remains is what strict nbval compares.
+What remains is compared byte for byte; of a picture, which another processor draws with other soft edges, what
+can be seen (`workbench.figures.alike`), and a picture that looks as before stays as it was.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from workbench.figures.alike import alike
 from workbench.files import write_whole
 from workbench.progress import Progress
 from workbench.shipped import folder
 
-__all__ = ["command", "copy", "execute", "lab", "paths", "refresh", "solutions", "verify"]
+__all__ = ["command", "copy", "execute", "lab", "paths", "refresh", "settled", "solutions", "verify"]
 
 #: Seconds one cell may take.
 TIMEOUT = 120
+#: Most kernels at a time: each holds a process with its own memory.
+_KERNELS = 4
 #: Output forms that only live with a kernel: their ids are random and mean nothing without it.
 LIVE = ("application/vnd.jupyter.widget-view+json",)
 
@@ -34,24 +40,36 @@ def paths(names: Sequence[str] = ()) -> list[Path]:
     Raises:
         FileNotFoundError: a name is neither a file nor a shipped notebook.
     """
-    shipped = sorted(folder("notebooks").glob("*.ipynb"))
+    root = folder("notebooks")
+    shipped = sorted((p for p in root.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts), key=_number)
     if not names:
         return shipped
     found = []
     for name in names:
-        match = [Path(name)] if Path(name).is_file() else [p for p in shipped if p.name.startswith(name)]
+        match = [Path(name)] if Path(name).is_file() else _named(name, shipped)
         if len(match) != 1:
-            raise FileNotFoundError(f"there is no notebook {name!r}; there are {', '.join(p.name for p in shipped)}")
+            numbers = ", ".join(p.name.partition("_")[0] for p in shipped)
+            raise FileNotFoundError(f"there is no notebook {name!r}; name one by its number: {numbers}")
         found += match
     return found
 
 
-def execute(path: Path, replace: dict[str, str] | None = None) -> dict[str, Any]:
+def _number(path: Path) -> tuple[int, str]:
+    """Where a notebook stands in the course: by the number its name begins with."""
+    digits = re.match(r"\d*", path.name).group()
+    return int(digits or 0), path.name
+
+
+def _named(name: str, shipped: Sequence[Path]) -> list[Path]:
+    """The notebooks that begin with `name`; 10 is the tenth, not the hundredth and its neighbours."""
+    return [p for p in shipped if p.name.startswith(f"{name}_")] or [p for p in shipped if p.name.startswith(name)]
+
+
+def execute(path: Path) -> dict[str, Any]:
     """Run a notebook in a fresh kernel and return it normalised; the file stays as it is.
 
     Args:
         path: the notebook.
-        replace: cell tag -> source to run in place of the cell that carries it (solutions to exercises).
 
     Raises:
         RuntimeError: a cell failed; the message gives its number and the end of its traceback.
@@ -64,9 +82,6 @@ def execute(path: Path, replace: dict[str, str] | None = None) -> dict[str, Any]
     for cell in book.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-        for tag in cell.metadata.get("tags", []):
-            if replace and tag in replace:
-                cell.source = replace[tag]
     client = NotebookClient(
         book,
         timeout=TIMEOUT,
@@ -114,6 +129,8 @@ def normalise(book: Any) -> dict[str, Any]:
             for form in LIVE:
                 output.get("data", {}).pop(form, None)
                 output.get("metadata", {}).pop(form, None)
+        if "outputs" in cell:  # a live view leaves nothing behind; its picture is an output of its own
+            cell["outputs"] = [output for output in cell["outputs"] if output.get("data", True)]
     return book
 
 
@@ -125,18 +142,48 @@ def text(book: dict[str, Any]) -> str:
 def refresh(names: Sequence[str] = ()) -> list[Path]:
     """Re-execute notebooks and write them back; returns those that changed."""
     changed = []
-    for path in paths(names):
-        with Progress(f"Running {path.name}"):
-            new = text(execute(path))
-        if new != path.read_text(encoding="utf-8"):
-            write_whole(path, new)
+    for path, new in _executed(paths(names)):
+        made = text(settled(new, path))
+        if made != path.read_text(encoding="utf-8"):
+            write_whole(path, made)
             changed.append(path)
     return changed
 
 
 def verify(names: Sequence[str] = ()) -> list[Path]:
-    """Re-execute notebooks and return those that would not come out byte for byte as they are."""
-    return [path for path in paths(names) if text(execute(path)) != path.read_text(encoding="utf-8")]
+    """Re-execute notebooks and return those that would not come out as they are."""
+    return [path for path, new in _executed(paths(names)) if text(settled(new, path)) != path.read_text("utf-8")]
+
+
+def settled(book: dict[str, Any], path: Path) -> dict[str, Any]:
+    """`book`, just executed, with the pictures of the file at `path` wherever they look the same."""
+    old = json.loads(path.read_text(encoding="utf-8"))
+    book = json.loads(json.dumps(book))
+    for cell, before in zip(book["cells"], old["cells"], strict=False):
+        for output, was in zip(cell.get("outputs", []), before.get("outputs", []), strict=False):
+            pictures = [o.get("data", {}).get("image/png") for o in (output, was)]
+            if all(pictures) and alike(*(base64.b64decode(picture) for picture in pictures)):
+                output["data"]["image/png"] = was["data"]["image/png"]
+    return book
+
+
+def _executed(files: Sequence[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Each notebook after a run, in order; a kernel a core at a time, each in a process of its own."""
+
+    def one(path: Path) -> dict[str, Any]:
+        with Progress(f"Running {path.name}"):
+            return execute(path)
+
+    for path in files:
+        _read(path)  # what is no notebook is said before any has run
+    with ThreadPoolExecutor(max(1, min(len(files), os.cpu_count() or 1, _KERNELS))) as pool:
+        waiting = [pool.submit(one, path) for path in files]
+        try:
+            for path, made in zip(files, waiting, strict=True):
+                yield path, made.result()
+        finally:
+            for made in waiting:
+                made.cancel()
 
 
 def copy(target: str | Path) -> list[Path]:
@@ -151,8 +198,10 @@ def copy(target: str | Path) -> list[Path]:
     target.mkdir(parents=True, exist_ok=True)
     made = []
     for path in paths():
-        if not (target / path.name).exists():
-            made.append(Path(shutil.copy(path, target)))
+        place = target / path.relative_to(folder("notebooks"))
+        if not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            made.append(Path(shutil.copy(path, place)))
     return made
 
 
@@ -174,6 +223,10 @@ def command(action: str, names: Sequence[str]) -> int:
             raise ValueError("name one folder to copy the notebooks to: workbench notebooks copy FOLDER")
         for path in copy(names[0]):
             print(path)
+    elif action == "run":
+        return _run(names)
+    elif action == "scores":
+        _scores(names)
     elif action == "refresh":
         changed = refresh(names)
         print(
@@ -183,9 +236,38 @@ def command(action: str, names: Sequence[str]) -> int:
         different = verify(names)
         for path in different:
             print(f"{path.name} does not come out as it is; run: workbench notebooks refresh {path.name}")
-        print(f"{len(paths(names)) - len(different)} of {len(paths(names))} notebooks are reproduced byte for byte")
+        print(f"{len(paths(names)) - len(different)} of {len(paths(names))} notebooks are reproduced")
         return 1 if different else 0
     return 0
+
+
+def _run(names: Sequence[str]) -> int:
+    failed = 0
+    for path in paths(names):
+        with Progress(f"Running {path.name}"):
+            try:
+                execute(path)
+                said = "ran to its end"
+            except (RuntimeError, ValueError) as error:
+                failed, said = failed + 1, str(error)
+        print(said if said.startswith(path.name) else f"{path.name}: {said}")
+    return 1 if failed else 0
+
+
+def _scores(names: Sequence[str]) -> None:
+    from workbench.scores import collect, summary
+
+    if len(names) not in (1, 2):
+        raise ValueError("name the folder of the students' copies: workbench notebooks scores FOLDER [TABLE.csv]")
+    frame = collect(names[0])
+    if len(names) == 2:
+        write_whole(names[1], frame.to_csv(index=False))
+        print(f"{names[1]}: {len(frame)} rows", file=sys.stderr)
+    shown = frame.dropna(axis="columns", how="all")
+    print(shown.to_string(index=False, na_rep="—", float_format="{:.4g}".format))
+    told = summary(frame)
+    if len(told):
+        print(f"\n{told.to_string(na_rep='—', float_format='{:.3g}'.format)}")
 
 
 def solutions(path: Path) -> dict[str, str]:

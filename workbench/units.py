@@ -124,6 +124,7 @@ _TABLE = (
             "num flops",
         ),
     ),
+    Quantity("flops_exact", "C_exact", "FLOP", "Training compute, products counted", ("exact flops",)),
     Quantity(
         "tokens_per_param",
         "M",

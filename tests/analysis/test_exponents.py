@@ -58,6 +58,7 @@ def test_the_shared_exponent_is_the_pooled_slope():
     assert found.differences["difference"][0] == pytest.approx(slopes.iloc[0] - slopes.iloc[1], rel=1e-4)
 
 
+@pytest.mark.long
 def test_false_positives_keep_to_five_percent():
     trials = 60
     p = np.array(

@@ -59,6 +59,7 @@ def test_values_and_scales_are_two_ways_to_ask():
     assert second.frame["multiplier"].to_numpy() == pytest.approx(first.frame["multiplier"].to_numpy(), rel=1e-6)
 
 
+@pytest.mark.long
 def test_the_interval_covers():
     """Bare power laws, horizontal shift 2 at every scale: 40 experiments at the middle of the range."""
     hits = 0

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from tests.launch.conftest import eventually, kill, processes
 from tests.launch.test_local import complete, kernel
@@ -26,6 +27,8 @@ from workbench.launch.process import Identity, birth, boot
 from workbench.launch.worker import run
 from workbench.probes import Probe, Sweep
 from workbench.runs.store import RunFolder
+
+pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parents[2]
 STAND_IN_KILLS, REAL_KILLS = 160, 40

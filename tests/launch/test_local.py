@@ -19,6 +19,8 @@ from workbench.launch.board import ATTEMPTS
 from workbench.launch.slots import GPU
 from workbench.probes import Probe, Sweep
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 BASE = Probe(vocab=32, width=4, context=16, batch_tokens=64, tokens=64 * 40, lr=1e-2, evals=5)
 SWEEP = Sweep.grid(BASE, width=[4, 8], seed=range(3))

@@ -25,6 +25,8 @@ from workbench.probes.sweep import Sweep
 from workbench.probes.trainer import train
 from workbench.runs.store import RunFolder
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 BASE = Probe(vocab=32, width=4, context=16, batch_tokens=64, tokens=64 * 300, lr=1e-2, evals=25)
 #: Long enough for every machine: nothing here waits longer unless something is wrong.

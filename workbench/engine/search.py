@@ -21,7 +21,7 @@ def search(problem: Problem, starts: int, seed: int, warm: np.ndarray | None = N
 
     Args:
         problem: what to minimise.
-        starts: starting points to draw and screen.
+        starts: starting points to draw and screen; 0 walks from `warm` alone.
         seed: seed of the drawing.
         warm: ``[P]`` a point known to be near the optimum; few others are then walked.
 
@@ -31,11 +31,16 @@ def search(problem: Problem, starts: int, seed: int, warm: np.ndarray | None = N
     Raises:
         ValueError: the law gives no finite prediction from any start.
     """
-    rng = np.random.default_rng(seed)
-    drawn = problem.complete(problem.law.guess(problem.x, problem.y, starts, rng))
-    order = np.argsort(problem.values(drawn), kind="stable")
-    walkers = drawn[order[:WALKED]] if warm is None else np.concatenate([warm[None], drawn[order[:CHALLENGERS]]])
-    solution = solve(problem, walkers)
+    if starts == 0 and warm is not None:
+        solution = solve(problem, warm[None], warm=True)
+        if not solution.converged[0]:  # the optimum is not near; go there through wider zones
+            solution = solve(problem, warm[None])
+    else:
+        rng = np.random.default_rng(seed)
+        drawn = problem.complete(problem.law.guess(problem.x, problem.y, starts, rng))
+        order = np.argsort(problem.values(drawn), kind="stable")
+        walkers = drawn[order[:WALKED]] if warm is None else np.concatenate([warm[None], drawn[order[:CHALLENGERS]]])
+        solution = solve(problem, walkers)
     best = int(np.argmin(solution.value))
     if not np.isfinite(solution.value[best]):
         raise ValueError(

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from workbench.launch.queue import Job
+from workbench.probes.listing import varied
 from workbench.probes.spec import Probe
-from workbench.probes.sweep import Sweep
 from workbench.runs.strict_json import loads
 
 __all__ = ["Follower", "curves", "varied"]
@@ -60,25 +60,6 @@ class Follower:
         for name, values in self.settings.items():
             columns.setdefault(name, np.repeat(values, counts))
         return pd.DataFrame(columns)
-
-
-def varied(sweep: Sweep) -> dict[str, np.ndarray]:
-    """The settings in which the probes of a sweep differ: one value a probe, numbers or words.
-
-    A setting that some probes lack is a column of words, with a dash where it is lacking.
-    """
-    fields = [{k: v for k, v in probe.to_dict().items() if k != "schema"} for probe in sweep]
-    found = {}
-    names = dict.fromkeys(name for one in fields for name in one)
-    for name in sorted(names, key=lambda name: name == "seed"):  # repeats come last
-        values = [getattr(probe, name, None) for probe in sweep]  # a field may stand at its default, unwritten
-        if len({repr(value) for value in values}) < 2:
-            continue
-        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-            found[name] = np.array(values, dtype=float)
-        else:
-            found[name] = np.array(["–" if value is None else str(value) for value in values], dtype=object)
-    return found
 
 
 class _Tail:

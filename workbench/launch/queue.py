@@ -46,6 +46,8 @@ class Queue(ABC):
     def jobs(self) -> list[Job]:
         """The sweeps ever submitted under `root`, latest first; this is how a new kernel finds them again."""
 
+    panel = late("workbench.panels.probes:panel", "A form that describes sweeps, prices and launches them here.")
+
 
 class Job(ABC):
     """A sweep in a queue.
