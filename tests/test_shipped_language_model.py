@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -217,7 +218,7 @@ def test_a_sweep_cut_short_goes_on_and_every_horizon_is_the_run_of_its_specifica
         monkeypatch.setattr(plan, name, value)
     for name in ("base", "SIZES", "HORIZONS"):
         monkeypatch.setattr(make, name, getattr(plan, name))
-    options = argparse.Namespace(out=tmp_path, device="cpu", only=["known-*"])
+    options = argparse.Namespace(out=tmp_path, device="cpu", only=["known-*"], anew=True)
     asked, calls = [], 0
 
     class Hurried(make.Worker):
@@ -241,6 +242,18 @@ def test_a_sweep_cut_short_goes_on_and_every_horizon_is_the_run_of_its_specifica
     assert not list(tmp_path.glob("*.claim"))
 
 
+def test_what_is_shipped_is_not_trained_again(tmp_path, monkeypatch):
+    make = script("make")
+    trained = []
+    monkeypatch.setattr(make.Worker, "stack", lambda self, probes, job, known: trained.append((job, probes)))
+    options = argparse.Namespace(out=tmp_path, device="cpu", only=["text-*"], anew=False)
+    monkeypatch.setattr(make.Worker, "out_of_time", lambda self: bool(trained))
+    make.Worker(options, 0, 0.0).run()
+    assert [(job.name, [p.tokens // p.params_non_embedding for p in probes]) for job, probes in trained] == [
+        ("text-9-final", [104])
+    ]
+
+
 def test_packing_takes_pieces_torn_lines_and_repeats(tmp_path):
     pack = script("pack")
     lines = ['{"id": "a"}\n', '{"id": "b"}\n', '{"id": "c"']
@@ -249,14 +262,36 @@ def test_packing_takes_pieces_torn_lines_and_repeats(tmp_path):
     assert [run["id"] for run in pack.read(tmp_path)] == ["a", "b", "b"]
     with pytest.raises(SystemExit, match=r"holds no runs-\*"):
         next(pack.read(tmp_path / "nothing"))
-    two = [tmp_path, tmp_path / "other"]
-    with pytest.raises(SystemExit, match="only the first piece may lack"):
-        pack.sessions(two)
+
+
+def test_packing_adds_runs_and_leaves_the_others_as_they_are(tmp_path, runs, probes, about):
+    pack = script("pack")
+    for name in pack.PACKED:
+        shutil.copy(FOLDER / name, tmp_path)
+    # take the longest run of one size out, with what it cost, and hand it in as the sweep would write it
+    table, curves = pd.read_csv(FOLDER / "runs.csv"), pd.read_parquet(FOLDER / "curves.parquet")
+    row = table[(table["level"] == 0) & (table["run"] == table["trunk"])].iloc[0].to_dict()
+    name, curve = row["run"], curves[curves["run"] == row["run"]].drop(columns="run")
+    table[table["run"] != name].to_csv(tmp_path / "runs.csv", index=False)
+    curves[curves["run"] != name].to_parquet(tmp_path / "curves.parquet")
+    (tmp_path / "sweep.json").write_text(json.dumps(about | {"sessions": about["sessions"][:-1]}))
+    piece = tmp_path / "piece"
+    piece.mkdir()
+    same = ("params", "params_non_embedding", "flops", "loss", "train_loss", "steps", "seconds", "language", "stage")
+    how = {"stacked": row["stacked"], "epochs": row["epochs"]}
+    run = {key: row[key] for key in same} | {"id": name, "level": 0, "status": "finished", "wall": row["wall_seconds"]}
+    run |= {"probe": probes[name].to_dict(), "curve": curve.to_dict("list"), "how": how}
+    (piece / "runs-0.jsonl").write_text((json.dumps(run) + "\n") * 2)
+    (piece / "provenance-1.json").write_text(json.dumps(about["sessions"][-1]))
+    pack.main([piece], tmp_path)
+    for name in (*pack.PACKED, "SHA256SUMS"):
+        assert (tmp_path / name).read_bytes() == (FOLDER / name).read_bytes(), name
 
 
 def test_energy_is_the_mean_power_of_all_gpus_over_the_time(tmp_path):
-    pack = script("pack")
-    assert pack.joules(tmp_path, "2026-01-01T00:00:00", "2026-01-01T00:00:10") is None
-    (tmp_path / "power.csv").write_text("100.0 W\n300.0 W\n" * 5 + "9999 W\n")  # behind the end: another piece
-    told = pack.joules(tmp_path, "2026-01-01T00:00:00", "2026-01-01T00:00:10")
+    make = script("make")
+    piece = make.Piece(argparse.Namespace(out=tmp_path), ["one", "two"])
+    assert piece.energy(10.0) is None
+    piece.power.write_text("100.0 W\n300.0 W\n" * 5 + "12")  # the last line is torn
+    told = piece.energy(10.0)
     assert told["mean_watts_a_gpu"] == 200 and told["joules"] == 4000  # 200 W x 2 GPUs x 10 s

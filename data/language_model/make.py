@@ -11,6 +11,7 @@ its probe describes (`workbench.probes.fork`). The largest size takes its rate f
 ones, so that it can start first. Beside that: batch sizes at three sizes, and constant, cosine and wsd
 schedules with full curves at three sizes.
 
+Runs that are shipped beside this script count as done, unless --anew is given.
 One process a GPU claims one job after the other; a job is a stack of runs, and every finished run is one
 line in ``OUT/runs-<process>.jsonl``, on disk before the next begins. Where branches leave, the long run's
 state is kept, and any process trains them. A killed or stopped sweep goes on where it was, job by job.
@@ -34,11 +35,19 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from workbench.probes import Probe
 
 sys.path.insert(0, str(Path(__file__).parent))
 from plan import HORIZONS, SIZES, TEXT, Job, base, final, jobs, stacks
+
+
+def shipped() -> dict[str, dict]:
+    """The runs beside this script, by id: their learning rate, loss and status."""
+    tuning, runs = (pd.read_csv(Path(__file__).parent / name) for name in ("tuning.csv", "runs.csv"))
+    rows = pd.concat([tuning, runs.assign(status="finished")])
+    return {row["run"]: row for row in rows[["run", "lr", "loss", "status"]].to_dict("records")}
 
 
 def finished(out: Path, files: set[str] | None = None) -> dict[str, dict]:
@@ -59,6 +68,7 @@ class Worker:
 
     def __init__(self, options: argparse.Namespace, rank: int, end: float) -> None:
         self.options, self.rank, self.end = options, rank, end
+        self.shipped = {} if options.anew else shipped()
         self.file = options.out / f"runs-{rank}.jsonl"
         if self.file.exists() and not self.file.read_bytes().endswith(b"\n"):
             whole = self.file.read_bytes().rpartition(b"\n")[0]
@@ -77,7 +87,7 @@ class Worker:
             key=lambda job: (job.kind not in ("final", "branch") and job.size == last, -job.work),
         )
         while not self.out_of_time():
-            known = finished(self.options.out)
+            known = self.known()
             todo = [(job, stacks(job, known)) for job in order]
             todo = [(j, s) for j, s in todo if s is None or any(p.id not in known for stack in s for p in stack)]
             if not todo:
@@ -89,11 +99,15 @@ class Worker:
                 time.sleep(1.0)  # all that is left is claimed, or waits for a learning rate or its trunk
                 continue
             try:
-                known = finished(self.options.out)  # another process may have just done it
+                known = self.known()  # another process may have just done it
                 for probes in planned:
                     self.stack(probes, job, known)
             finally:
                 (self.options.out / f"{job.name}.claim").unlink(missing_ok=True)
+
+    def known(self) -> dict[str, dict]:
+        """What need not be trained, by id."""
+        return self.shipped | finished(self.options.out)
 
     def claim(self, job: Job) -> bool:
         try:
@@ -255,6 +269,7 @@ def arguments() -> argparse.Namespace:
     add("--gpus", type=int, nargs="+", help="numbers of the GPUs to use (default: all)")
     add("--minutes", type=float, default=math.inf, help="stop cleanly after this long")
     add("--only", nargs="+", default=["*"], help="patterns of job names, such as 'known-[0-5]-*'")
+    add("--anew", action="store_true", help="train what is shipped beside this script, too")
     add("--commit", help="of the code, where it runs outside its repository")
     return parser.parse_args()
 

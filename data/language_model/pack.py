@@ -1,19 +1,18 @@
-"""Turn what make.py wrote into the files of this folder: runs, tuning, curves, facts, checksums.
+"""Add what make.py wrote to the files of this folder: runs, tuning, curves, facts, checksums.
 
-    PYTHONPATH=. python data/language_model/pack.py DIR [DIR ...]
+    PYTHONPATH=. python data/language_model/pack.py DIR [DIR ...] [--into FOLDER]
 
-Each DIR holds what one piece of the sweep left: ``runs-*.jsonl`` or ``runs-*.jsonl.gz`` and
-``provenance-*.json`` (the first piece ``power.csv`` instead). A run found in several pieces counts once, so a
-later piece may hold the earlier ones' runs.
+Each DIR holds what pieces of the sweep left: ``runs-*.jsonl`` or ``runs-*.jsonl.gz`` and ``provenance-*.json``. What
+FOLDER (this one) already holds stays; a run found in several pieces counts once.
 """
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import json
 import sys
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
@@ -36,12 +35,9 @@ TUNING += ["epochs", "seconds", "wall_seconds", "stacked", *SPEC]
 CELL = ["language", "width", "depth", "seed"]
 CURVE = ["run", "step", "tokens", "loss", "train_loss", "lr"]
 ORDER = ["language", "stage", "params_non_embedding", "tokens", "schedule", "batch_tokens", "lr", "seed"]
-SAMPLING = 2.0  # seconds between samples of power.csv
-#: The machine of the first piece was given back before make.py came to write this; the times are those of its log.
-FIRST = {
-    "gpus": ["GPU 0: NVIDIA H200", "GPU 1: NVIDIA H200"], "python": "3.12.3", "torch": "2.11.0+cu130", "cuda": "13.0",
-    "commit": "eda0d96", "begin": "2026-11-23T03:36:10+00:00", "end": "2026-11-23T03:51:08+00:00",
-}  # fmt: skip
+#: What of a specification changes from run to run, and is not stated for all.
+VARYING = {*SPEC, "decay", "base_width"}
+PACKED = ("corpus.json", "curves.parquet", "runs.csv", "sweep.json", "tuning.csv")
 REMARK = "The text is not shipped: recipe (data/language_model/corpus.py) and checksums make it again."
 NOTES = {
     "language": "text: the kernel's source. known: power-law bigrams of known entropy",
@@ -57,31 +53,55 @@ NOTES = {
 }
 
 
-def main(folders: list[Path]) -> None:
-    found = {run["id"]: run for folder in folders for run in read(folder)}
-    rows = pd.DataFrame([row(run) for run in found.values()])
+def main(folders: list[Path], into: Path = HERE) -> None:
+    """Add the runs of `folders` to the files in `into`."""
+    rows, probes, curves, about = packed(into)
+    new = {run["id"]: run for folder in folders for run in read(folder) if run["id"] not in probes}
+    probes |= {name: Probe.from_dict(run["probe"]) for name, run in new.items()}
+    rows = pd.concat([rows, pd.DataFrame([row(run) for run in new.values()])], ignore_index=True)
     rows = rows.sort_values([*ORDER, "run"], ignore_index=True)
     longest = rows[rows["stage"] == "final"].sort_values("level").drop_duplicates(CELL)
     trunks = longest.set_index(CELL)["run"].to_dict()
     branches = rows["stage"] == "final"
     keys = rows[CELL].itertuples(index=False, name=None)
     rows["trunk"] = [trunks[key] if branch else None for key, branch in zip(keys, branches, strict=True)]
-    rows["flops_spent"] = [spent(found[r.run], found.get(r.trunk)) for r in rows.itertuples()]
+    rows["flops_spent"] = [spent(probes[r.run], probes.get(r.trunk)) for r in rows.itertuples()]
     rows["level"] = rows["level"].astype("Int64")
 
     final = rows[rows["stage"] != "tune"]
     bad = final[final["status"] != "finished"]
     if len(bad):
         raise SystemExit(f"{len(bad)} runs did not finish, such as {bad['run'].iloc[0]}; look at them before packing.")
-    write_table(final[COLUMNS], "runs.csv")
-    write_table(rows.loc[rows["stage"] == "tune", TUNING], "tuning.csv")
-    curves = pd.concat([pd.DataFrame(found[run]["curve"]).assign(run=run) for run in final["run"]], ignore_index=True)
-    digits(curves[CURVE]).to_parquet(HERE / "curves.parquet", index=False, compression="zstd")
-    about = facts(folders, found, rows)
-    (HERE / "sweep.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n")
-    names = ("corpus.json", "curves.parquet", "runs.csv", "sweep.json", "tuning.csv")
-    (HERE / "SHA256SUMS").write_text("".join(f"{sha256(HERE / name)}  {name}\n" for name in names))
-    print(f"{len(final)} runs, {len(rows) - len(final)} tuning runs, {len(curves)} curve points")
+    write_table(final[COLUMNS], into / "runs.csv")
+    write_table(rows.loc[rows["stage"] == "tune", TUNING], into / "tuning.csv")
+    curves |= {name: pd.DataFrame(run["curve"]).assign(run=name) for name, run in new.items()}
+    table = pd.concat([curves[run] for run in final["run"]], ignore_index=True)
+    digits(table[CURVE]).to_parquet(into / "curves.parquet", index=False, compression="zstd")
+    ran = [*about["sessions"], *sessions(folders)]
+    ran = [piece for place, piece in enumerate(ran) if piece not in ran[:place]]
+    text = about["text"] or text_of(new)
+    told = facts(rows, probes, text, ran)
+    (into / "sweep.json").write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+    (into / "SHA256SUMS").write_text("".join(f"{sha256(into / name)}  {name}\n" for name in PACKED))
+    print(f"{len(final)} runs, {len(rows) - len(final)} tuning runs, {len(table)} curve points")
+
+
+def packed(folder: Path) -> tuple[pd.DataFrame, dict[str, Probe], dict[str, pd.DataFrame], dict]:
+    """What a folder holds already: rows, specifications, curves by run, and the pieces and the text of sweep.json."""
+    if not (folder / "sweep.json").exists():
+        return pd.DataFrame(), {}, {}, {"sessions": [], "text": None}
+    about = json.loads((folder / "sweep.json").read_text())
+    final, tuned = (pd.read_csv(folder / name) for name in ("runs.csv", "tuning.csv"))
+    rows = pd.concat([final.assign(status="finished"), tuned.assign(stage="tune")], ignore_index=True)
+    kinds = {name: type(getattr(Probe(), name)) for name in SPEC}
+    probes = {
+        one["run"]: Probe.from_dict(about["shared"][one["language"]] | {n: kind(one[n]) for n, kind in kinds.items()})
+        for one in rows.to_dict("records")
+    }
+    wrong = [name for name, probe in probes.items() if probe.id != name]
+    if wrong:
+        raise SystemExit(f"run {wrong[0]} in {folder} is not the hash of its specification ({probes[wrong[0]].id}).")
+    return rows, probes, dict(list(pd.read_parquet(folder / "curves.parquet").groupby("run"))), about
 
 
 def read(folder: Path) -> Iterator[dict]:
@@ -108,57 +128,32 @@ def row(run: dict) -> dict:
     }  # fmt: skip
 
 
-def spent(run: dict, trunk: dict | None) -> float:
+def spent(probe: Probe, trunk: Probe | None) -> float:
     """FLOPs trained for this run alone: from the step on where it leaves its trunk."""
-    probe = Probe.from_dict(run["probe"])
-    if trunk is None or trunk["id"] == run["id"]:
-        return run["flops"]
-    shared = branch_point(Probe.from_dict(trunk["probe"]), probe)
-    return run["flops"] * (1 - shared / probe.steps)
-
-
-def joules(folder: Path, begin: str, end: str) -> dict | None:
-    """Energy of all GPUs between two times, from the power samples; power.csv begins where the piece does."""
-    path = folder / "power.csv"
-    if not path.exists():
-        return None
-    watts = [float(line.split(",")[-1].split()[0]) for line in path.read_text().splitlines() if line.endswith("W")]
-    seconds = (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds()
-    gpus = len(FIRST["gpus"])
-    used = watts[: gpus * round(seconds / SAMPLING)]
-    mean = sum(used) / len(used)
-    return {
-        "joules": round(mean * gpus * seconds, -3), "mean_watts_a_gpu": round(mean, 1), "max_watts": max(watts),
-        "how": f"nvidia-smi's power draw, {len(used)} samples, one every {SAMPLING:g} s a GPU",
-    }  # fmt: skip
+    if trunk is None or trunk == probe:
+        return probe.flops
+    return probe.flops * (1 - branch_point(trunk, probe) / probe.steps)
 
 
 def sessions(folders: list[Path]) -> list[dict]:
     """What each piece cost and where it ran."""
-    told = [sorted(folder.glob("provenance-*.json")) for folder in folders]
-    without = [folder for folder, files in zip(folders, told, strict=True) if not files]
-    if len(without) > 1:
-        raise SystemExit(f"{', '.join(map(str, without))}: only the first piece may lack its provenance-*.json.")
-    out = []
-    for folder, files in zip(folders, told, strict=True):
-        out += [json.loads(path.read_text()) for path in files]
-        if not files:
-            seconds = (datetime.fromisoformat(FIRST["end"]) - datetime.fromisoformat(FIRST["begin"])).total_seconds()
-            runs = sum(1 for _ in read(folder))
-            energy = joules(folder, FIRST["begin"], FIRST["end"])
-            out.append({**FIRST, "seconds": seconds, "runs": runs, "energy": energy})
-    return out
+    return [json.loads(path.read_text()) for folder in folders for path in sorted(folder.glob("provenance-*.json"))]
 
 
-def facts(folders: list[Path], found: dict[str, dict], rows: pd.DataFrame) -> dict:
+def text_of(runs: dict[str, dict]) -> dict:
+    """What the text was: corpus.json, and what the runs know of it."""
+    how = next((run["how"] for run in runs.values() if run["language"] == "text"), {})
+    known = {name: how.get(name) for name in ("text_sha256", "heldout_tokens")}
+    return json.loads((HERE / "corpus.json").read_text()) | {"remark": REMARK} | known
+
+
+def facts(rows: pd.DataFrame, probes: dict[str, Probe], text: dict, ran: list[dict]) -> dict:
     """The content of sweep.json."""
-    probes = {run["language"]: Probe.from_dict(run["probe"]).to_dict() for run in found.values()}
-    varying = {*SPEC, "decay", "base_width"}
-    shared = {name: {k: v for k, v in probe.items() if k not in varying} for name, probe in probes.items()}
-    text = json.loads((HERE / "corpus.json").read_text()) | {"remark": REMARK}
-    how = next((run["how"] for run in found.values() if run["language"] == "text"), {})
-    text |= {name: how.get(name) for name in ("text_sha256", "heldout_tokens")}
-    ran = sessions(folders)
+    found = {language: probes[run].to_dict() for run, language in zip(rows["run"], rows["language"], strict=True)}
+    shared = {
+        name: {k: v for k, v in probe.items() if k not in VARYING}
+        for name, probe in sorted(found.items(), reverse=True)
+    }
     final = rows[rows["stage"] == "final"]
     sizes = final.groupby(["language", "width", "depth"], as_index=False).agg(
         params=("params", "first"), params_non_embedding=("params_non_embedding", "first"), lr=("lr", "first"),
@@ -185,8 +180,8 @@ def facts(folders: list[Path], found: dict[str, dict], rows: pd.DataFrame) -> di
         "hardware": "NVIDIA H200, bf16 with fp32 master weights, evaluation in fp32",
         "released": "code, recipe of the text, settings, runs, curves and tuning runs are in data/language_model",
     }
-    if "known" in probes:
-        known = probes["known"]
+    if "known" in found:
+        known = found["known"]
         language = BigramLanguage(known["vocab"], known["tau"], known["s"], known.get("language_seed", 0))
         attributes["known_language"] = {"entropy": language.entropy, "unigram_entropy": language.unigram_entropy}
     return {
@@ -207,9 +202,13 @@ def facts(folders: list[Path], found: dict[str, dict], rows: pd.DataFrame) -> di
     }
 
 
-def write_table(frame: pd.DataFrame, name: str) -> None:
-    digits(frame).to_csv(HERE / name, index=False, lineterminator="\n")
+def write_table(frame: pd.DataFrame, path: Path) -> None:
+    digits(frame).to_csv(path, index=False, lineterminator="\n")
 
 
 if __name__ == "__main__":
-    main([Path(folder) for folder in sys.argv[1:]])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folders", type=Path, nargs="+", metavar="DIR")
+    parser.add_argument("--into", type=Path, default=HERE)
+    options = parser.parse_args()
+    main(options.folders, options.into)
