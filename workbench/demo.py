@@ -59,8 +59,8 @@ def demo(out: str | Path, *, seed: int = 0, say: Callable[[str], None] = print) 
 
     # The three seeds of a cell share what the law gets wrong there, so they are resampled together.
     final = fit(runs, "chinchilla", where=WHERE, cluster="cell", seed=seed)
-    with Progress("Bootstrap over runs, 1000 resamples") as progress:
-        final.draws(1000, progress)
+    with Progress("Bootstrap, 1000 resamples") as progress:
+        final.joint_draws(1000, progress)
     known = _known_entropy(final, entropy)
     say(f"\n{final}\n{known}")
     plan = final.plan(10 * final.points.frame["flops"].max())

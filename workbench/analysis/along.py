@@ -65,7 +65,7 @@ class Curve:
         """
         if self.fit is None or not self.fit.problem.free:
             return np.repeat(self.theta[None], n, axis=0)
-        drawn = self.fit.draws(n)
+        drawn = self.fit.joint_draws(n)
         drawn = drawn[np.isfinite(drawn).all(axis=1)]
         if not len(drawn):
             raise ValueError(f"no bootstrap resample of {self.label} has finite parameters; take a smaller law")

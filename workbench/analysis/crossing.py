@@ -100,7 +100,9 @@ def crossings(
         mate = other.get(tuple(row[d] for d in names))
         rows.append({d: row[d] for d in names} | _one(place, thetas, row, mate))
     frame = pd.DataFrame(rows)
-    drawn = [f.draws(n) for f in fits]
+    drawn = [f.joint_draws(n) for f in fits]
+    # Fits of equally many runs draw by the same random numbers; in another order they are independent.
+    drawn[1] = np.random.default_rng([seed, 41]).permutation(drawn[1])
     values = place.crossing(*drawn)
     values = values[np.isfinite(values)]
     if values.size >= 0.5 * n:

@@ -204,7 +204,7 @@ def crossover(
 ) -> Crossover:
     """Where two laws cross, with what certainty, and who is better at any scale.
 
-    The two fits are resampled independently, each by its own bootstrap over runs, and every pair of
+    The two fits are resampled independently, each by its own bootstrap (`Fit.joint_draws`), and every pair of
     resamples crosses somewhere, or nowhere. Both outcomes are counted: an interval from the crossings alone
     would hide that there may be none.
 

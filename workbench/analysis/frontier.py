@@ -194,7 +194,7 @@ class _Source:
 def _fitted(fit: Fit, n: int) -> _Source:
     theta = fit.theta[None]
     if fit.degrees >= 1:
-        theta = np.concatenate([theta, fit.draws(n)])
+        theta = np.concatenate([theta, fit.joint_draws(n)])
     return _Source(fit.law, theta, fit.points.columns, fit.points.target, fit)
 
 

@@ -193,7 +193,7 @@ def influence(
     asked = ask(question, fit, **at)
     report = tick or (lambda fraction: None)
     estimate = float(_answer(asked, fit, fit.theta[None])[0])
-    drawn = _answer(asked, fit, fit.draws(n))
+    drawn = _answer(asked, fit, fit.joint_draws(n))
     drawn = drawn[np.isfinite(drawn)]
     low, high = np.percentile(drawn, [2.5, 97.5]) if drawn.size else (np.nan, np.nan)
     report(0.2)

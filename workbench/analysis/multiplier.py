@@ -245,7 +245,7 @@ def _invert(values: np.ndarray, grid: np.ndarray, goals: np.ndarray) -> np.ndarr
         before, after = gap[rows, i], gap[rows, i + 1]
         with np.errstate(all="ignore"):
             share = np.where(before == after, 0.0, before / (before - after))
-        found = np.exp(log_grid[i] + share * (log_grid[i + 1] - log_grid[i]))
+            found = np.exp(log_grid[i] + share * (log_grid[i + 1] - log_grid[i]))
         out[:, j] = np.where(turns.any(axis=1), found, np.inf)
     return out
 

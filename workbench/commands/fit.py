@@ -66,9 +66,12 @@ def _fit(arguments: argparse.Namespace) -> None:
     n = 1000 if arguments.bootstrap is None else arguments.bootstrap
     method = arguments.method or ("recommended" if arguments.bootstrap is None else "bootstrap")
     taken = fitted.recommended.method if method == "recommended" else method
-    if (taken == "bootstrap" or arguments.flops) and fitted.degrees >= 1:
+    if taken == "bootstrap" and fitted.degrees >= 1:
         with Progress(f"Bootstrap, {n} resamples of {fitted.n_runs} runs") as progress:
             fitted.draws(n, progress)
+    if arguments.flops and fitted.degrees >= 1:
+        with Progress(f"Bootstrap of the plan, {n} refits") as progress:
+            fitted.joint_draws(n, progress)
     if taken in ("wild", "simulated") and fitted.degrees >= 1:
         with Progress(f"Refits to {n} data sets with {taken} noise") as progress:
             fitted.intervals(taken, n=n, tick=progress)

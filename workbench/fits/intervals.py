@@ -32,6 +32,7 @@ __all__ = [
     "covariance",
     "edges",
     "interval_of",
+    "joint_draws",
     "no_end",
     "percentiles",
     "profile",
@@ -77,10 +78,8 @@ def recommend(fit: Fit) -> Choice:
         if groups < 2:
             return Choice("sandwich", f"all runs share one {by}, so their common error cannot be seen")
         return Choice("sandwich", f"{n} runs in {groups} clusters of {by} share errors: CR3 with t({groups - 1})")
-    zone = fit.problem.objective.zone(fit.problem.y)
-    # A median passes through as many runs as there are parameters, which says nothing of the noise.
-    inside = max(float((np.abs(fit.residuals) < zone).sum() - free), 0.0) / max(fit.degrees, 1)
-    if not np.isfinite(zone) or inside >= MEDIAN_LIKE:
+    inside = _inside(fit)
+    if inside >= MEDIAN_LIKE:
         return Choice("profile", f"single runs and an objective smooth on their scale: F(1, {fit.degrees})")
     if n >= MANY * free:
         return Choice("profile", f"{n} single runs for {free} parameters are many: F(1, {fit.degrees})")
@@ -90,6 +89,25 @@ def recommend(fit: Fit) -> Choice:
         f"pass through lie in its quadratic zone), and {n} runs are few for {free} parameters: "
         "refits to simulated noise",
     )
+
+
+def _inside(fit: Fit) -> float:
+    """Share of the residuals that lie where the objective is a parabola; 1 for squares."""
+    zone = fit.problem.objective.zone(fit.problem.y)
+    if not np.isfinite(zone):
+        return 1.0
+    # A median passes through as many runs as there are parameters, which says nothing of the noise.
+    return max(float((np.abs(fit.residuals) < zone).sum() - len(fit.problem.free)), 0.0) / max(fit.degrees, 1)
+
+
+def joint_draws(fit: Fit, n: int, tick: Callable[[float], None] | None = None) -> np.ndarray:
+    """See `Fit.joint_draws`."""
+    singles = int(fit.points.cluster.max()) + 1 == fit.n_runs
+    if singles and _inside(fit) >= MEDIAN_LIKE:
+        drawn = confidence_draws(fit, lambda theta: theta, "wild", n, tick)
+        if np.isfinite(drawn).all(axis=1).mean() >= MEDIAN_LIKE:  # else some run alone determines a parameter
+            return drawn
+    return fit.draws(n, tick)
 
 
 def edges(

@@ -108,6 +108,14 @@ class Fit:
         Raises:
             ValueError: `n` is no positive whole number, or there are no degrees of freedom.
         """
+        self._check_draws(n)
+        if n not in self._cache:
+            self._cache[n], _ = _intervals.bootstrap(
+                self.problem, self.theta, self.points.cluster, n, self.seed, tick, self.points.strata
+            )
+        return self._cache[n]
+
+    def _check_draws(self, n: int) -> None:
         if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 1:
             raise ValueError(f"n is {n!r}; the number of bootstrap resamples must be a whole number of at least 1")
         if self.degrees < 1:
@@ -115,11 +123,24 @@ class Fit:
                 f"{self.n_runs} runs and {len(self.problem.free)} free parameters leave nothing to resample; "
                 "add runs or fix parameters"
             )
-        if n not in self._cache:
-            self._cache[n], _ = _intervals.bootstrap(
-                self.problem, self.theta, self.points.cluster, n, self.seed, tick, self.points.strata
-            )
-        return self._cache[n]
+
+    def joint_draws(self, n: int = RESAMPLES, tick: Callable[[float], None] | None = None) -> np.ndarray:
+        """Draws ``[n, P]`` of the parameters for what follows from all of them, or from two fits: a crossing, an optimum.
+
+        The wild bootstrap for single runs where the objective is a parabola on the residuals' scale (squares, a wide
+        Huber zone): of few runs, resampled ones give intervals that are too narrow. Where it is nearly a median, or
+        runs come in clusters (of which few leave the wild bootstrap's leverages far too large), `draws`.
+        ``benchmarks/pair_coverage.py`` has the coverage of both.
+
+        Args:
+            n: number of draws.
+            tick: called with the fraction done; may raise to cancel.
+
+        Raises:
+            ValueError: as `draws`.
+        """
+        self._check_draws(n)
+        return _intervals.joint_draws(self, n, tick)
 
     @property
     def recommended(self) -> _intervals.Choice:

@@ -98,7 +98,7 @@ def _fit_groups(out: Answer, table: RunTable, state: CompareState, say: Callable
         try:
             out.fits[name] = fit(part, state.law, **given)
             if out.fits[name].degrees >= 1:
-                out.fits[name].draws(RESAMPLES)  # kept by the fit, for bands and intervals
+                out.fits[name].joint_draws(RESAMPLES)  # kept by the fit, for bands and intervals
         except ValueError as why:
             out.notes.append(f"{name} is left out: {why}")
     if len(out.fits) < 2:

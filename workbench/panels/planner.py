@@ -146,7 +146,7 @@ class PlannerPanel(Panel):
     def _compute(self, state: PlannerState) -> Fit:
         fit = fitted(self.runs, state, self._taken(state))
         if fit.degrees >= 1:
-            fit.draws(RESAMPLES)
+            fit.joint_draws(RESAMPLES)
         return fit
 
     def _planned(self, fit: Fit, state: PlannerState) -> Frontier:

@@ -21,7 +21,7 @@ class OverTraining(Law):
         Parameter("E", "irreducible loss", "loss"),
         Parameter("a", "size of the loss from finite parameters", "loss"),
         Parameter("b", "size of the loss from finite data", "loss"),
-        Parameter("eta", "exponent of compute", high=10.0, start=(0.02, 0.6)),
+        Parameter("eta", "exponent of compute", high=10.0, start=(0.02, 1.2)),
     )
     linear = ("E", "a", "b")
     floor = "E"
