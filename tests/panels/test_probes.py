@@ -1,57 +1,25 @@
-"""The probe panel: what is typed becomes the sweep, its price, its code and its job; what is wrong stays beside it."""
+"""The probe panel: what is typed becomes the sweep and its code; what is wrong stays beside it."""
 
 from __future__ import annotations
 
-import asyncio
-import dataclasses
 import json
-import time
 
 import numpy as np
 import pytest
 
-from tests.launch.conftest import kill_all, processes
-from tests.panels.jobs import BASE, SWEEP, Standin, StandinJob, write
-from workbench import LocalQueue, Probe, Span, Sweep
+from tests.panels.forms import Memory, executed, form, ready
+from tests.panels.jobs import BASE, SWEEP
+from workbench import Probe, Span, Sweep
 from workbench.figures.render import text as words_of
 from workbench.figures.sweep import axes_of, sweep_map
-from workbench.launch.stack import create
 from workbench.panels.probes import ProbePanel, ProbeState, panel
 from workbench.panels.probes_fields import declared, help_of, read, spelled
-from workbench.panels.probes_price import Pricer, sentence
 from workbench.panels.probes_state import recipe, state_of
 from workbench.probes.component import checked
 from workbench.probes.listing import listing
-from workbench.runs.store import RunFolder
-from workbench.testing.panels import HOSTILE, PanelContract, walk
+from workbench.testing.panels import HOSTILE, PanelContract
 
 KNOWN = declared("bigram", "transformer", "adamw")
-
-
-class Memory(Standin):
-    """Remembers its jobs, as a queue that writes a board does."""
-
-    def __init__(self, root):
-        super().__init__(root)
-        self.known = []
-
-    def submit(self, sweep):
-        job = super().submit(sweep)
-        if sweep not in [one.sweep for one in self.known]:
-            self.known.insert(0, job)
-        return job
-
-    def jobs(self):
-        return list(self.known)
-
-
-def ready(root, sweep=SWEEP, words=()):
-    """A queue whose runs have ended, each with a word that its folder says."""
-    queue = Memory(root)
-    for i, probe in enumerate(sweep):
-        write(root, probe, "finished", verdict=f"ended: {words[i % len(words)]}" if words else None)
-    queue.known = [StandinJob(queue, sweep)]
-    return queue
 
 
 class TestForm(PanelContract):
@@ -91,28 +59,6 @@ class TestLaunched(TestForm):
             told = shown.message.value + shown.job_panel.message.value
             assert told and "Traceback" not in told
             assert shown.figure().to_dict() == before
-
-
-def form(shown, **texts):
-    """Type these texts, each into its field, as a hand would."""
-    c = shown.controls
-    for name, value in texts.items():
-        if name in c.own:
-            c.own[name].text.value = value
-        elif name in ("task", "model", "optimizer", "combine", "count", "horizons_in"):
-            getattr(c, name).value = value
-        else:
-            part, _ = declared(*c.parts)[name]
-            from workbench.panels.probes_controls import section_of
-
-            c.section.value = section_of(part, name)
-            c.entries[name].text.value = value
-
-
-def executed(shown, **names):
-    namespace = dict(names)
-    exec(shown.code(), namespace)
-    return namespace
 
 
 @pytest.fixture
@@ -323,164 +269,6 @@ def test_handed_over_probes_can_be_repeated_and_forgotten(tmp_path):
     assert len(shown.sweep) == 2 and shown.controls.forget.layout.display == "none"
 
 
-def test_the_price_is_that_of_the_sweep_and_in_the_figure_and_the_code(shown):
-    form(shown, width="4, 8", seeds="3")
-    cost = shown.price()
-    own = shown.sweep.cost("cpu", slots=1)
-    assert cost.flops == own.flops == sum(p.flops for p in shown.sweep)
-    assert "6 runs, 2 stacks, about" in shown.controls.price.value and "on this machine" in shown.controls.price.value
-    assert shown.controls.buckets.value.count("<tr>") == 3
-    assert executed(shown)["figure"].to_dict() == shown.figure().to_dict()
-    form(shown, seeds="2")
-    assert shown.cost is None and "4 runs" in shown.controls.price.value and shown.controls.buckets.value == ""
-
-
-def test_one_sentence_tells_the_price(shown):
-    cost = shown.price()
-    buckets = cost.buckets.iloc[[0, 0, 0]].assign(
-        runs=8, seconds=[40.0, 20.0, 20.0], memory_gib=0.9e9 / 2**30, flops=1e12
-    )
-    told = sentence(dataclasses.replace(cost, buckets=buckets, slots=2))
-    assert told == (
-        "24 runs, 3 stacks, about 40 s on this machine (2 side by side), at most 0.9 GB of memory a stack, 3e12 FLOP."
-    )
-
-
-def test_the_price_follows_the_hand_without_stopping_the_kernel(shown, monkeypatch):
-    from workbench.panels import probes_price
-
-    monkeypatch.setattr(probes_price, "REST", 0.05)
-    asked = []
-    real = Sweep.cost
-
-    def slow(self, *args, **kwargs):
-        asked.append(len(self))
-        time.sleep(0.4)
-        return real(self, *args, **kwargs)
-
-    shown.price()  # the calibration
-    monkeypatch.setattr(Sweep, "cost", slow)
-
-    async def hand():
-        longest, end = 0.0, time.monotonic() + 30
-        for seeds in range(2, 8):
-            form(shown, seeds=str(seeds))
-            await asyncio.sleep(0.02)
-        while shown.cost is None:
-            began = time.monotonic()
-            assert began < end
-            await asyncio.sleep(0.01)
-            longest = max(longest, time.monotonic() - began)
-        return longest
-
-    asyncio.run(hand())
-    assert asked[-1] == 7 and len(asked) <= 2, "only what the hand rested on is priced"
-    assert "7 runs" in shown.controls.price.value
-    shown.close()
-
-
-def test_a_price_that_fails_is_said_and_the_launch_stays(shown, monkeypatch):
-    monkeypatch.setattr(Sweep, "cost", lambda self, *a, **k: (_ for _ in ()).throw(ValueError("no <b>device</b>")))
-
-    async def hand():
-        form(shown, seeds="2")
-        end = time.monotonic() + 20
-        while "No price" not in shown.controls.price.value:
-            assert time.monotonic() < end
-            await asyncio.sleep(0.02)
-
-    asyncio.run(hand())
-    assert "no &lt;b&gt;device" in shown.controls.price.value and not shown.controls.launch.disabled
-    shown.close()
-
-
-def test_a_pricer_that_was_told_to_forget_says_nothing():
-    said = []
-
-    async def hand():
-        pricer = Pricer(lambda sweep, found: said.append(found))
-        pricer.ask(SWEEP, None)
-        pricer.forget()
-        await asyncio.sleep(0.6)
-
-    asyncio.run(hand())
-    assert said == []
-
-
-def test_launch_opens_the_job_and_another_sweep_closes_it(tmp_path):
-    queue = Memory(tmp_path)
-    shown = ProbePanel(queue, sweep=SWEEP)
-    shown.controls.launch.click()
-    assert queue.asked == [("submit", 6)] and shown.job.sweep == SWEEP
-    assert shown.area.children == (shown.job_panel,) and shown.children[-3].layout.display == "none"
-    assert shown.chart is shown.job_panel.chart
-    assert shown.state.launched == SWEEP.id and shown.controls.launch.disabled
-    shown.job_panel.along.value = "flops"
-    assert 'x="flops"' in shown.code() == shown.copy.text
-    form(shown, lr="0.02")
-    assert shown.job is None and shown.area.children == () and shown.state.launched is None
-    assert shown.chart is shown.children[-3] and shown.chart.layout.display == "" and not shown.controls.launch.disabled
-    shown.controls.jobs.value = SWEEP.id
-    assert shown.sweep == SWEEP and shown.job_panel.along.value == "flops", "the job is as it was left"
-    shown.controls.jobs.value = ""
-    assert shown.job is None and shown.sweep == SWEEP
-
-
-def test_a_job_is_found_again_by_another_kernel(tmp_path):
-    queue = ready(tmp_path)
-    first = ProbePanel(queue)
-    first.controls.jobs.value = SWEEP.id
-    first.job_panel.hue.value = "seed"
-    second = ProbePanel(queue, state=ProbeState.from_json(first.state.to_json()))
-    assert second.job.sweep == SWEEP and second.job_panel.state.color == "seed"
-    assert second.figure().to_dict() == first.figure().to_dict()
-    gone = ProbePanel(Memory(tmp_path / "other"), state=first.state)
-    assert gone.job is None and "no job of this sweep" in gone.message.value
-
-
-def test_finished_runs_go_on_to_a_fit_below_and_in_code(tmp_path):
-    sweep = Sweep.grid(BASE, width=[4, 8, 16, 32], tokens=[6400, 12800, 25600], seed=[0, 1])
-    queue = ready(tmp_path, sweep)
-    write(tmp_path, sweep[0], "failed", 0.5)
-    shown = ProbePanel(queue, state=state_of(sweep).replace(launched=sweep.id))
-    shown.job_panel.to_fit.click()
-    bench = shown.job_panel.fit
-    assert len(bench.runs) == len(sweep) - 1, "the failed run is not fitted"
-    assert bench in list(walk(shown))
-    names = executed(shown, queue=queue)  # which submits again, so that the failed run waits
-    shown.job_panel.refresh()
-    assert len(names["runs"]) == len(sweep) - 1
-    assert names["fit"].params == pytest.approx(bench.fit.params)
-    assert names["figure"].to_dict() == shown.figure().to_dict()
-    own = {"job": shown.job}
-    exec(bench.code(), own)
-    assert own["figure"].to_dict() == bench.figure().to_dict()
-
-
-def test_a_dear_sweep_is_launched_at_the_second_press(shown):
-    cost = shown.price()
-    shown.cost = dataclasses.replace(cost, buckets=cost.buckets.assign(seconds=1e5))
-    shown.controls.launch.click()
-    assert shown.queue.asked == [] and "Press Launch again" in shown.message.value
-    shown.controls.launch.click()
-    assert shown.queue.asked == [("submit", 1)]
-
-
-def test_a_queue_that_refuses_is_heard(shown, monkeypatch):
-    monkeypatch.setattr(shown.queue, "submit", lambda sweep: (_ for _ in ()).throw(OSError("disk <b>full</b>")))
-
-    async def press():
-        shown.controls.launch.click()
-        end = time.monotonic() + 20
-        while "OSError" not in shown.message.value:
-            assert time.monotonic() < end
-            await asyncio.sleep(0.02)
-
-    asyncio.run(press())
-    assert "<b>full" not in shown.message.value and shown.job is None and not shown.controls.launch.disabled
-    shown.close()
-
-
 def test_one_line_calls_and_their_faults(tmp_path):
     queue = Memory(tmp_path)
     assert SWEEP.panel().sweep == SWEEP
@@ -529,61 +317,3 @@ def test_points_at_one_place_are_moved_apart_and_keep_their_order():
     sizes = sorted({row["x"] for row in rows})
     for row in rows:  # nearer to its own size than to the other
         assert min(sizes, key=lambda s: abs(np.log(row["at"] / s))) == row["x"]
-
-
-def test_a_real_probe_is_launched_watched_cancelled_and_resumed(tmp_path, monkeypatch, tmp_path_factory):
-    """Everything for real but the browser: workers, files, signals."""
-    monkeypatch.setenv("WORKBENCH_RUNTIME", str(tmp_path_factory.mktemp("runtime")))
-    queue = LocalQueue(tmp_path / "runs", device="cpu", workers=1, idle=0.3, checkpoint_seconds=0.2)
-    small = {"vocab": "16", "context": "8", "width": "4", "batch_tokens": "64", "evals": "6"}
-    shown = ProbePanel(queue)
-
-    async def until(condition, seconds=60.0):
-        end = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < end, "it never came true"
-            await asyncio.sleep(0.05)
-
-    async def work():
-        form(shown, **small, tokens="6400", seeds="2")
-        assert shown.message.value == ""
-        shown.controls.launch.click()
-        assert "Starting 2 runs" in shown.message.value
-        await until(lambda: shown.job_panel is not None and shown.job_panel.over)
-        first = shown.job_panel
-        assert (first.rows["state"] == "finished").all() and first.curves["run"].nunique() == 2
-        first.log_of.value = first.rows["id"].iloc[0][:8]
-        assert "from step 0" in first.log_text.value
-        form(shown, tokens="6.4M", seeds="1", evals="400", eval_spacing="linear")  # too long to end by itself
-        shown.controls.launch.click()
-        await until(lambda: shown.job_panel is not None and len(shown.job_panel.curves) > 3)
-        long = shown.job_panel
-        assert "core " in long.places.value
-        long.cancel.click()
-        await until(lambda: long.over and not long.resume.disabled)
-        assert long.rows["state"].tolist() == ["cancelled"]
-        seen = len(long.curves)
-        long.resume.click()
-        await until(lambda: len(long.curves) > seen)
-        long.cancel.click()
-        await until(lambda: long.over)
-        shown.close()
-
-    try:
-        asyncio.run(work())
-    finally:
-        kill_all(queue.root)
-    end = time.monotonic() + 20
-    while any(processes(queue.root).values()):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-def test_folders_of_varied_runs_say_their_defaults(tmp_path):
-    """The fit gets words for every run, also where a probe leaves its default unwritten."""
-    sweep = Sweep.grid(BASE, parametrization=["standard", "mup"])
-    for probe in sweep:
-        create(tmp_path, probe)
-    job = StandinJob(Standin(tmp_path), sweep)
-    assert job.runs()["parametrization"].tolist() == ["standard", "mup"]
-    assert RunFolder.open(tmp_path / sweep[0].id).spec.get("parametrization") is None

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import altair as alt
@@ -20,6 +19,7 @@ from workbench.launch.queue import Job
 from workbench.panels.base import Panel, guarded
 from workbench.panels.controls import button
 from workbench.panels.fit import FitPanel
+from workbench.panels.job_actions import JobActions
 from workbench.panels.job_log import GPULoad, gpu_loads, log_html, places_html
 from workbench.panels.job_table import progress_html, run_name, runs_html
 from workbench.panels.state import State
@@ -31,8 +31,6 @@ __all__ = ["JobPanel", "JobState", "display", "panel"]
 EVERY, IDLE = 1.0, 3.0
 #: Seconds between two questions to the driver how busy its GPUs are.
 ASK = 5.0
-#: Seconds that a resumed run may go on saying how it ended before: until a worker takes it, nobody writes its status.
-HOPE = 120.0
 #: Most runs offered by name while typing for a log; the field takes any run.
 _OFFERED = 200
 #: Looking takes at most this share of the time: hundreds of folders on a slow disk take a while to read.
@@ -59,7 +57,7 @@ class JobState(State):
     fitted: bool = False
 
 
-class JobPanel(Panel):
+class JobPanel(JobActions, Panel):
     """A job while it trains; it looks again every second until all runs have ended or it is closed.
 
     Args:
@@ -129,11 +127,7 @@ class JobPanel(Panel):
         )
         self._check(self._state)
         self._sync()
-        for control in (self.along, self.hue, self.log_of):
-            control.observe(self._changed, "value")
-        self.cancel.on_click(self._cancel)
-        self.resume.on_click(self._resume)
-        self.to_fit.on_click(self._fit)
+        self._connect()
         self._show_fit()
         self.redraw(self._draw)
         self.start()
@@ -285,19 +279,6 @@ class JobPanel(Panel):
             self._drawn = drawn
             self.show(chart)
 
-    def _sync(self) -> None:
-        """Set the controls to the state."""
-        self._syncing = True
-        try:
-            self.along.value = self._state.x
-            self.hue.value = self._state.color or ""
-            if self._state.log is None:
-                self.log_of.value = ""
-            elif not self.log_of.value.startswith(self._state.log):
-                self.log_of.value = run_name(self._state.log, self._values(self._place(self._state.log)))
-        finally:
-            self._syncing = False
-
     def _check(self, state: JobState) -> None:
         colours = [option[1] or None for option in self.hue.options]
         if state.x not in ALONG or state.color not in colours or not 0 <= state.rows <= 10_000:
@@ -312,17 +293,6 @@ class JobPanel(Panel):
     def _place(self, run: str) -> int:
         return next(i for i, probe in enumerate(self.job.sweep) if probe.id == run)
 
-    def _named(self, text: str) -> str | None:
-        """The run that a text begins to name."""
-        words = text.split()
-        if not words:
-            return None
-        found = [probe.id for probe in self.job.sweep if probe.id.startswith(words[0])]
-        if len(found) != 1:
-            many = f"{len(found)} runs begin" if found else "no run begins"
-            raise ValueError(f"{many} with {words[0][:40]!r}; choose a run from the list, or type more of its name")
-        return found[0]
-
     def _show_log(self) -> None:
         run = self._state.log
         if run is None:
@@ -332,67 +302,6 @@ class JobPanel(Panel):
         verdict = self.rows["verdict"].iloc[place]
         name = run_name(run, self._values(place))
         self.log_text.value = log_html(self.job.queue.root / run, name, verdict if isinstance(verdict, str) else None)
-
-    def _show_fit(self) -> None:
-        if not self._state.fitted and self.fit is not None:
-            self.below.children = ()
-            self.fit.close()
-            self.fit = None
-        elif self._state.fitted and self.fit is None:
-            self.fit = FitPanel(self.job.runs().good, name=self._finished)
-            self.below.children = (self.fit,)
-            self.copy.text = self.code()
-
-    @guarded
-    def _fit(self, _: Any) -> None:
-        """Open the fit panel on what has finished by now, anew if it is open."""
-        self.state = self._state.replace(fitted=False)
-        self.state = self._state.replace(fitted=True)
-
-    @guarded
-    def _changed(self, _: Any) -> None:
-        if not self._syncing:
-            log = self._named(self.log_of.value)
-            self.tell(None)
-            self.state = self._state.replace(x=self.along.value, color=self.hue.value or None, log=log)
-
-    def _cancel(self, _: Any) -> None:
-        self._hope = 0.0
-        self._do("Cancelling: every run writes a checkpoint and stops.", self.job.cancel)
-
-    def _resume(self, _: Any) -> None:
-        def submit() -> None:
-            self.job.queue.submit(self.job.sweep)
-            self._hope = time.monotonic() + HOPE
-
-        self._do("Resuming.", submit)
-
-    @guarded
-    def _do(self, what: str, act: Callable[[], Any]) -> None:
-        """Do it beside the event loop, which would stand still for the seconds that workers take to stop."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            act()
-            self._done(None)
-            return
-        self.cancel.disabled = self.resume.disabled = True
-        self.stop()
-        self.message.value = f'<div role="status">{escape(what)}</div>'
-        future = loop.run_in_executor(None, act)
-        future.add_done_callback(lambda done: self._done(done.exception()))
-
-    def _done(self, error: BaseException | None) -> None:
-        if self._closed:
-            return
-        self._again()
-        if error is None:
-            self.tell(None)
-        else:
-            self.tell(error if isinstance(error, Exception) else RuntimeError(str(error)))
-        if self._settled:
-            self._end()
-        self.start()
 
 
 def panel(job: Job, **state: Any) -> JobPanel:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Callable
 from dataclasses import asdict
 from html import escape
 from pathlib import Path
@@ -18,9 +16,12 @@ from workbench.figures.sweep import sweep_map
 from workbench.launch.local import LocalQueue
 from workbench.launch.queue import Job, Queue
 from workbench.panels.base import Panel, guarded
+from workbench.panels.beside import beside
 from workbench.panels.job import JobPanel, JobState
+from workbench.panels.probes_code import described, launched
 from workbench.panels.probes_controls import ProbeControls
-from workbench.panels.probes_fields import declared, numbers, read
+from workbench.panels.probes_form import typed
+from workbench.panels.probes_jobs import EarlierJobs
 from workbench.panels.probes_price import Pricer, flop, place, price_html, sentence
 from workbench.panels.probes_state import ProbeState, recipe, state_of
 from workbench.probes.listing import listing
@@ -35,9 +36,6 @@ __all__ = ["ProbePanel", "ProbeState", "panel"]
 ROOT = "runs"
 #: Seconds above which a launch is asked for twice.
 DEAR = 3600.0
-#: Most earlier jobs that are offered.
-_MOST_JOBS = 40
-_NONE = "the sweep described above"
 
 
 class ProbePanel(Panel):
@@ -91,9 +89,9 @@ class ProbePanel(Panel):
         )  # fmt: skip
         c.launch.on_click(self._launch)
         c.forget.on_click(self._forget)
-        c.jobs.observe(self._chosen, "value")
+        self._earlier = EarlierJobs(c.jobs, self._jobs, self._watched, self._chosen)
         self._show_form()
-        self._offer_jobs()
+        self._earlier.offer(start.launched)
         self._syncing = False
         if start.launched is not None:
             self._reopen(start)
@@ -139,39 +137,11 @@ class ProbePanel(Panel):
 
     def code(self) -> str:
         """The sweep as calls of `Probe` and `Sweep`, its launch, and the same figure."""
-        default = self._queue is None or not self.name
-        names = sorted([*self.recipe.needs, *(["LocalQueue"] if default else [])])
-        head = [f"from workbench import {', '.join(names)}"]
-        queue = f'queue = LocalQueue("{ROOT}")' if default else ""
+        root = ROOT if self._queue is None or not self.name else None
+        name = self.name or "queue"
         if self.job_panel is not None:
-            used = self.job_panel.code()
-            imports = [line for line in used.splitlines() if line.startswith("from ")]
-            rest = [line for line in used.splitlines() if line and not line.startswith("from ")]
-            runs = [] if self.job_panel.fit is not None else [f"runs = {self.job_panel._finished}"]
-            begin = [queue] if queue else []
-            body = [*begin, f"job = {self._name}.submit(sweep)  # what is trained already stays", *rest, *runs]
-            fitted = self._fit_code()
-            return "\n".join([*head, *imports, "", self.recipe.source().rstrip(), *body]) + "\n" + fitted
-        head.append("from workbench.figures.sweep import sweep_map")
-        body = [self.recipe.source().rstrip()]
-        if self.cost is None:
-            body.append("figure = sweep_map(sweep)")
-        else:
-            device, slots, _ = place(self._queue)
-            body += [f'cost = sweep.cost("{device}", slots={slots})', "figure = sweep_map(sweep, cost)"]
-        comment = "\n".join(f"# {line}" for line in filter(None, [queue, f"job = {self._name}.submit(sweep)"]))
-        return "\n".join([*head, "", *body]) + f"\n\n# To train it:\n{comment}\n"
-
-    @property
-    def _name(self) -> str:
-        return self.name or "queue"
-
-    def _fit_code(self) -> str:
-        """The fit of the fit panel, without its figure."""
-        fit = self.job_panel.fit
-        if fit is None or fit.fit is None:
-            return ""
-        return fit.code().rpartition("figure =")[0].replace(self.job_panel._finished, "runs")
+            return launched(self.recipe, self.job_panel, name, root)
+        return described(self.recipe, self.cost, self._queue, name, root)
 
     def price(self) -> Cost:
         """The price of the sweep, found now; the first one calibrates this machine, about a second."""
@@ -199,45 +169,6 @@ class ProbePanel(Panel):
             self.cost = None
         self._state, self.recipe, self.sweep, self._sure = state, made, sweep, False
 
-    def _form(self) -> tuple[ProbeState, dict[str, str]]:
-        """The state the form describes, and a sentence for each field that cannot be read."""
-        c, faults = self.controls, {}
-        settings: dict[str, Any] = {}
-        axes: dict[str, str] = {}
-        for name, (_, one) in declared(*c.parts).items():
-            text = c.texts.get(name, "").strip()
-            if not text:
-                continue
-            try:
-                kind, value = read(one, text, c.combine.value != "grid")
-            except (ValueError, TypeError) as error:
-                faults[name] = str(error)
-                continue
-            if kind != "one":
-                axes[name] = text
-            elif value != (list(one.default) if isinstance(one.default, tuple) else one.default):
-                settings[name] = value
-        single: dict[str, Any] = {}
-        for name, whole, default in (
-            ("draws", True, 16), ("draw_seed", True, 0), ("aspect", False, None), ("head_width", True, None),
-        ):  # fmt: skip
-            text = c.own[name].text.value.strip()
-            try:
-                found = numbers(name, text, whole) if text else [default]
-                if not isinstance(found, list) or len(found) != 1:
-                    raise ValueError(f"{name} takes one number, not {text!r}.")
-                single[name] = found[0]
-            except ValueError as error:
-                faults[name] = str(error)
-                single[name] = default
-        state = self._state.replace(
-            task=c.task.value, model=c.model.value, optimizer=c.optimizer.value, settings=settings, axes=axes,
-            combine=c.combine.value, sizes=c.sizes.text.value.strip(), horizons=c.horizons.text.value.strip(),
-            horizons_in=c.horizons_in.value, count=c.count.value, seeds=c.seeds.text.value.strip() or "1",
-            launched=None, job={}, **single,
-        )  # fmt: skip
-        return state, faults
-
     def _changed(self, _: Any) -> None:
         """A field has another text: describe the sweep anew, or say beside the field what is wrong with it."""
         if self._syncing:
@@ -247,7 +178,7 @@ class ProbePanel(Panel):
     @guarded
     def _take(self) -> None:
         c = self.controls
-        state, c.faults = self._form()
+        state, c.faults = typed(c, self._state)
         problem = next(iter(c.faults.values()), None)
         if problem is None:
             try:
@@ -346,38 +277,25 @@ class ProbePanel(Panel):
             raise ValueError(f"this takes {sentence(self.cost)} Press Launch again to start it all the same.")
         sweep = self.sweep
         words = f"Starting {len(sweep)} run{'' if len(sweep) == 1 else 's'} in {self.queue.root}."
-        self._beside(words, lambda: self.queue.submit(sweep), lambda job: self._launched(sweep, job))
+
+        def meanwhile() -> None:
+            self.controls.launch.disabled = True
+            self.message.value = f'<div role="status">{escape(words)}</div>'
+
+        beside(lambda: self.queue.submit(sweep), meanwhile, lambda job, error: self._launched(sweep, job, error))
 
     @guarded
-    def _launched(self, sweep: Sweep, job: Job) -> None:
+    def _launched(self, sweep: Sweep, job: Job | None, error: Exception | None) -> None:
         if self._closed:
             return
+        if error is not None:
+            self.controls.launch.disabled = False
+            self.tell(error)
+            return
         self.tell(None)
-        self._offer_jobs()
+        self._earlier.offer(self._state.launched)
         if sweep == self.sweep:  # else the form has moved on; the job waits in the list
             self._open(job)
-
-    def _beside(self, words: str, act: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        """Do it beside the event loop, which would stand still while folders are made and workers start."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            then(act())
-            return
-        self.controls.launch.disabled = True
-        self.message.value = f'<div role="status">{escape(words)}</div>'
-
-        def done(future: asyncio.Future) -> None:
-            if self._closed:
-                return
-            error = future.exception()
-            if error is None:
-                then(future.result())
-                return
-            self.controls.launch.disabled = False
-            self.tell(error if isinstance(error, Exception) else RuntimeError(str(error)))
-
-        loop.run_in_executor(None, act).add_done_callback(done)
 
     def _open(self, job: Job, state: JobState | None = None) -> None:
         """Show the job in place of the picture of the sweep."""
@@ -397,7 +315,7 @@ class ProbePanel(Panel):
         self._map.layout.display = "none"
         self.chart = shown.chart  # the figure on the screen
         self._state = self._state.replace(launched=job.sweep.id, job=asdict(shown.state))
-        self._mark_job(job.sweep.id)
+        self._earlier.mark(job.sweep.id)
         self.redraw(self._draw_full)
 
     def _close_job(self) -> None:
@@ -409,7 +327,7 @@ class ProbePanel(Panel):
         self.chart = self._map
         self._map.layout.display = ""
         self._state = self._state.replace(launched=None, job={})
-        self._mark_job(None)
+        self._earlier.mark(None)
 
     def _reopen(self, state: ProbeState) -> None:
         """Show the job that a state names, if this queue has it."""
@@ -425,45 +343,15 @@ class ProbePanel(Panel):
             return []
         return self.queue.jobs()
 
-    def _offer_jobs(self) -> None:
-        """List the queue's jobs, the latest first."""
-        jobs = {job.sweep.id: job for job in self._jobs()[:_MOST_JOBS]}
-        for shown in self._watched.values():
-            jobs.setdefault(shown.job.sweep.id, shown.job)
-        options: list[tuple[str, str]] = [(_NONE, "")]  # a value of None would show nothing
-        for id, job in jobs.items():
-            first, runs = job.sweep[0], len(job.sweep)
-            total = flop(sum(probe.flops for probe in job.sweep))
-            words = f"{runs} run{'' if runs == 1 else 's'} of {first.model} on {first.task}, {total} FLOP ({id[:6]})"
-            options.append((words, id))
-        before, self._syncing = self._syncing, True
-        try:
-            self.controls.jobs.options = options
-            self.controls.jobs.value = self._state.launched if self._state.launched in jobs else ""
-        finally:
-            self._syncing = before
-
-    def _mark_job(self, id: str | None) -> None:
-        if id is not None and id not in [value for _, value in self.controls.jobs.options]:
-            self._offer_jobs()
-        before, self._syncing = self._syncing, True
-        try:
-            self.controls.jobs.value = id or ""
-        finally:
-            self._syncing = before
-
     @guarded
-    def _chosen(self, change: Any) -> None:
+    def _chosen(self, id: str) -> None:
         """Show an earlier job, with its sweep in the form; or the picture of the sweep again."""
-        if self._syncing:
-            return
-        id = change["new"]
         if not id:
             self._close_job()
             self.redraw(self._draw_full)
             self._ask_price()
             return
-        job = next(job for job in (*self._jobs(), *(w.job for w in self._watched.values())) if job.sweep.id == id)
+        job = next(job for job in self._earlier.known() if job.sweep.id == id)
         self.state = state_of(job.sweep)
         self._open(job)
 
