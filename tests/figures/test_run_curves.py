@@ -11,7 +11,8 @@ from tests.figures.conftest import rows
 from workbench import figures
 from workbench.figures.data import thin
 from workbench.figures.run_curves import datasets, draw_lines, run_curves
-from workbench.figures.run_lines import run_lines, thinned
+from workbench.figures.run_lines import run_lines
+from workbench.figures.run_rows import thinned
 from workbench.panels.live_chart import split
 from workbench.runs import series
 from workbench.runs.load import load

@@ -9,8 +9,19 @@ import numpy as np
 import pandas as pd
 
 from workbench.figures import groups as grouping
-from workbench.figures.data import thin
 from workbench.figures.groups import Groups
+from workbench.figures.run_rows import (
+    Curve,
+    curve_row,
+    event_rows,
+    events_frame,
+    faint_row,
+    group_bands,
+    no_bands,
+    no_events,
+    no_rows,
+    thinned,
+)  # fmt: skip
 from workbench.figures.run_words import (
     count_runs,
     counted,
@@ -23,7 +34,7 @@ from workbench.figures.run_words import (
 )  # fmt: skip
 from workbench.figures.style import CATEGORIES, spoken
 from workbench.runs.logged import RunSeries
-from workbench.runs.series import clip_outliers, envelope
+from workbench.runs.series import clip_outliers
 from workbench.runs.table import RunTable
 from workbench.units import axis_title, human
 
@@ -33,10 +44,6 @@ __all__ = ["Pane", "RunLines", "run_lines"]
 _BUDGET, _MOST, _FEWEST, _CURVES = 12_000, 2_000, 80, 120
 #: The logged curve is drawn faintly behind the smoothed one for so many curves.
 _FAINT = 8
-#: Most spikes marked in one figure, the tallest first in each run.
-_MOST_SPIKES, _SPIKES_A_RUN = 300, 12
-#: Points of a mean over runs.
-_GRID = 160
 #: Values of each curve that decide where outliers begin.
 _SAMPLE = 64
 
@@ -81,15 +88,6 @@ class RunLines:
     x_values: np.ndarray
     y_values: np.ndarray
     notes: list[str] = field(default_factory=list)
-
-
-@dataclass
-class _Curve:
-    run: str
-    at: np.ndarray
-    values: np.ndarray
-    group: str
-    pane: str
 
 
 def run_lines(
@@ -149,7 +147,7 @@ def run_lines(
             hidden += 1
             at, values = at[kept], values[kept]
         if at.size:
-            curves.append(_Curve(run, at, values, label_of.get(run, ""), pane_of.get(run, "")))
+            curves.append(Curve(run, at, values, label_of.get(run, ""), pane_of.get(run, "")))
     if not curves:
         raise ValueError(f"every point lies at {spoken_axis(x)} 0, which is off a logarithmic axis; make it linear")
     log_y_possible = all(float(c.values.min()) > 0 for c in curves)
@@ -169,23 +167,23 @@ def run_lines(
         if not here:
             continue
         if group is not None:
-            bands = _bands([c for c in here if c.run not in out], log_x)
-            lines.panes.append(Pane(pane, _no_rows(), _no_rows(), _no_events(), bands))
+            bands = group_bands([c for c in here if c.run not in out], log_x)
+            lines.panes.append(Pane(pane, no_rows(), no_rows(), no_events(), bands))
             seen_x += bands["x"].tolist()
             seen_y += [v for name in ("low", "high") for v in bands[name]]
             continue
         rows, raw, marks = [], [], []
         for curve in here:
             keep = thinned(curve.values, most, curve.at, log_x)
-            rows.append(_row(curve, keep, out, chosen_by_hand, (low, high)))
+            rows.append(curve_row(curve, keep, out, chosen_by_hand, (low, high)))
             if smooth > 0 and len(curves) <= _FAINT:
-                raw.append(_faint(series, curve, y, x, log_x, most, (low, high)))
+                raw.append(faint_row(series, curve, y, x, log_x, most, (low, high)))
             if events:
-                found_here, n, ended = _marks(series, curve, y, x, (low, high))
+                found_here, n, ended = event_rows(series, curve, y, x, (low, high))
                 marks += found_here
                 spiky, spikes, broken = spiky + (n > 0), spikes + n, broken + ended
         lines.panes.append(
-            Pane(pane, pd.DataFrame(rows), pd.DataFrame(raw) if raw else _no_rows(), _frame(marks), _no_bands())
+            Pane(pane, pd.DataFrame(rows), pd.DataFrame(raw) if raw else no_rows(), events_frame(marks), no_bands())
         )
         seen_x += [row["x"] for row in rows]
         seen_y += [row["y"] for row in rows]
@@ -249,131 +247,7 @@ def _facets(frame: pd.DataFrame, runs: list[str], facet: str) -> tuple[dict[str,
     return {run: f"{head}: {label}" for run, label in of.items()}, [f"{head}: {label}" for label in groups.labels]
 
 
-def _row(curve: _Curve, keep: np.ndarray, out: set[str], marked: set[str], limits: tuple[float, float]) -> dict:
-    bold = curve.run in marked
-    return {
-        "run": curve.run,
-        "group": curve.group,
-        "width": 3.2 if bold else 1.5,
-        "opacity": 1.0 if bold else 0.3 if marked or curve.run in out else 0.9,
-        "out": int(curve.run in out),
-        "x": curve.at[keep],
-        "y": _inside(curve.values[keep], limits),
-    }
-
-
-def thinned(values: np.ndarray, most: int, at: np.ndarray, log: bool) -> np.ndarray:
-    """What `data.thin` gives, for hundreds of long curves at the pace of a slider: no loop over stretches.
-
-    Where a stretch holds its minimum or maximum several times, all of them stay.
-    """
-    if values.size <= most:
-        return np.arange(values.size)
-    stretches = max((most - 2) // 2, 1)
-    ends = np.geomspace(at[0], at[-1], stretches + 1) if log else np.linspace(at[0], at[-1], stretches + 1)
-    starts = np.unique(np.concatenate([[0], np.searchsorted(at, ends[1:-1])]))
-    starts = starts[starts < values.size]
-    counts = np.diff(starts, append=values.size)
-    keep = np.zeros(values.size, dtype=bool)
-    for extreme in (np.minimum, np.maximum):
-        keep |= values == np.repeat(extreme.reduceat(values, starts), counts)
-    keep[[0, -1]] = True
-    places = np.flatnonzero(keep)
-    return places if places.size <= most else thin(values, most, np.log(at) if log else at)
-
-
-def _inside(values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
-    """NaN where a value is off the axis: the line breaks there."""
-    return np.where((values >= limits[0]) & (values <= limits[1]), values, np.nan)
-
-
-def _faint(
-    series: RunSeries, curve: _Curve, y: str, x: str, log_x: bool, most: int, limits: tuple[float, float]
-) -> dict:
-    at, values, _ = series.pair(curve.run, y, x)
-    if log_x:
-        at, values = at[at > 0], values[at > 0]
-    keep = thinned(values, most, at, log_x)
-    return {"run": curve.run, "group": curve.group, "x": at[keep], "y": _inside(values[keep], limits)}
-
-
-def _marks(
-    series: RunSeries, curve: _Curve, y: str, x: str, limits: tuple[float, float]
-) -> tuple[list[dict], int, bool]:
-    """Rows of the spikes and the divergence of one curve: on the line that is drawn, or where the axis ends."""
-    steps, ended = series.events(curve.run, y)
-    if not steps.size and not ended:
-        return [], 0, False
-    at, logged, step = series.pair(curve.run, y, x)
-    shift = step.size - curve.at.size  # points that a logarithmic axis has no place for
-    places = np.searchsorted(step, steps)
-    tallest = places[np.argsort(-logged[places], kind="stable")[:_SPIKES_A_RUN]]
-    rows = [(int(p), "spike") for p in np.sort(tallest)] + ([(step.size - 1, "diverged")] if ended else [])
-    return (
-        [
-            {
-                "run": curve.run,
-                "kind": kind,
-                "x": float(at[p]),
-                "y": float(np.clip(curve.values[p - shift], *limits)),
-                "x_text": human(float(at[p]), 4),
-                "logged": float(logged[p]),
-            }
-            for p, kind in rows
-            if p >= shift
-        ],
-        int(steps.size),
-        ended,
-    )
-
-
-def _frame(marks: list[dict]) -> pd.DataFrame:
-    if not marks:
-        return _no_events()
-    frame = pd.DataFrame(marks)
-    if len(frame) > _MOST_SPIKES:
-        ended = frame[frame["kind"] == "diverged"]
-        frame = pd.concat([ended, frame[frame["kind"] == "spike"].nlargest(_MOST_SPIKES, "logged")])
-    return frame.reset_index(drop=True)
-
-
-def _bands(curves: list[_Curve], log_x: bool) -> pd.DataFrame:
-    """Mean and envelope over the runs of each group, on positions where the group has logged."""
-    rows = []
-    for label in dict.fromkeys(c.group for c in curves):
-        members = [c for c in curves if c.group == label]
-        start, stop = min(float(c.at[0]) for c in members), max(float(c.at[-1]) for c in members)
-        grid = (np.geomspace if log_x else np.linspace)(start, stop, _GRID) if stop > start else np.array([start])
-        # Positions in the grid in place of x: a gap is then a gap on any axis, and a thousand long curves are short.
-        band = envelope([_on_grid(c, grid) for c in members], np.arange(grid.size, dtype=float), gap=1.5)
-        band["x"] = grid[band["x"].to_numpy(int)]
-        rows.append(
-            {"group": label, "members": len(members), **{k: band[k].to_numpy(float) for k in _BAND}}
-        )  # fmt: skip
-    return pd.DataFrame(rows) if rows else _no_bands()
-
-
-def _on_grid(curve: _Curve, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places in `grid` at which a curve says something, and its values there.
-
-    Nothing beyond its ends, nor between two points that lie more than four times as far apart as is usual there.
-    """
-    at = curve.at
-    if at.size < 2:
-        near = np.abs(grid - at[0]).argmin()
-        return np.array([float(near)]), curve.values[:1]
-    place = np.clip(np.searchsorted(at, grid, side="right") - 1, 0, at.size - 2)
-    spacing = np.diff(at)
-    usual = np.median(spacing[np.clip(place[:, None] + np.arange(-2, 3), 0, spacing.size - 1)], axis=1)
-    hole = (spacing[place] > 4 * usual) & (grid > at[place]) & (grid < at[place + 1])
-    good = np.flatnonzero((grid >= at[0]) & (grid <= at[-1]) & ~hole)
-    return good.astype(float), np.interp(grid[good], at, curve.values)
-
-
-_BAND = ("x", "mean", "low", "high", "n")
-
-
-def _limits(curves: Sequence[_Curve], log_x: bool, log_y: bool) -> tuple[float, float, str]:
+def _limits(curves: Sequence[Curve], log_x: bool, log_y: bool) -> tuple[float, float, str]:
     """Where the y axis ends, and what is said about it. Each curve counts evenly along the axis as it is drawn."""
     samples = []
     for c in curves:
@@ -398,15 +272,3 @@ def _limits(curves: Sequence[_Curve], log_x: bool, log_y: bool) -> tuple[float, 
     else:
         low = -np.inf
     return low, high, f"axis clipped, off the picture: {' and '.join(parts)}" if parts else ""
-
-
-def _no_rows() -> pd.DataFrame:
-    return pd.DataFrame({name: [] for name in ("run", "group", "x", "y")})
-
-
-def _no_events() -> pd.DataFrame:
-    return pd.DataFrame({name: [] for name in ("run", "kind", "x", "y", "x_text", "logged")})
-
-
-def _no_bands() -> pd.DataFrame:
-    return pd.DataFrame({name: [] for name in ("group", "members", *_BAND)})

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import altair as alt
@@ -23,11 +20,11 @@ from workbench.panels import fit_views as views
 from workbench.panels.base import Panel, guarded
 from workbench.panels.controls import FitControls
 from workbench.panels.explorer_embed import fit_embedded
+from workbench.panels.fit_drawing import FitDrawing, in_notebook
 from workbench.panels.fit_parameter import FIXED, FREE
 from workbench.panels.fit_points import RunActions
 from workbench.panels.fit_state import FitState, first_state, fit_source, source, state_of, taken, weighed
 from workbench.panels.fit_views import RESAMPLES
-from workbench.panels.results import card_html, parameters_html
 from workbench.runs.load import load
 from workbench.runs.table import RunTable
 
@@ -35,18 +32,14 @@ __all__ = ["FitPanel", "FitState", "panel"]
 
 #: Starting points of a live fit.
 STARTS = 64
-#: Seconds between the steps of an exact drawing, in which another input may come first.
-BREATH = 0.1
 NOTHING = "Nothing is fitted"
 #: Fields whose change a refit from the present optimum follows.
 _WARM = {"objective", "delta", "fixed", "tied"}
-#: Fields whose change leaves the axes where they are, so that rows alone are replaced.
-_SAME_AXES = _WARM | {"left_out", "holdout", "held", "marked", "cluster", "weights", "variance"}
 #: Fields that no fit depends on.
 _ONLY_SHOWN = {"view", "question", "at", "marked"}
 
 
-class FitPanel(RunActions, Panel):
+class FitPanel(RunActions, FitDrawing, Panel):
     """Fit one law to one table, by hand.
 
     Args:
@@ -151,7 +144,7 @@ class FitPanel(RunActions, Panel):
         try:
             if self.fit_now is not None and changed <= _ONLY_SHOWN:
                 fit, held, exact = self.fit_now, self._held, self._exact
-            elif _in_notebook() and self._can_follow(state, changed):
+            elif in_notebook() and self._can_follow(state, changed):
                 fit = self.fit_now.refit(
                     objective=state.objective, delta=state.delta, fixed=state.fixed, tied=state.tied
                 )
@@ -179,95 +172,6 @@ class FitPanel(RunActions, Panel):
             and changed <= _WARM
             and OBJECTIVES.get(state.objective, (None,))[0] == self.fit_now.problem.objective.in_logs
         )
-
-    def _draw_full(self) -> None:
-        """Everything, exactly: at once, or in steps where there is a hand to wait for, which may move between them."""
-        card = self._state.view == "card"
-        self.chart.layout.display = "none" if card else ""
-        self.results.layout.display = "none" if card else ""
-        self._offer_questions()
-        steps = [self._draw_card] if card and self.fit_now is not None else [self._draw_figure, self._draw_table]
-        if not card:
-            self.card.value = ""
-        if _in_notebook() and self._drawn is not None:
-            self._step(steps if card or not self._same_axes() else [self._draw_rows, *steps])
-        else:
-            for step in steps:
-                step()
-
-    def _step(self, steps: list[Callable[[], None]]) -> None:
-        """Do the first of `steps`, and the others after a breath each, unless something is asked for before."""
-        first, *others = steps
-        first()
-        if others:
-            self._later = asyncio.get_running_loop().call_later(
-                BREATH, self._full_later, functools.partial(self._step, others)
-            )
-
-    def _draw_card(self) -> None:
-        self.card.value = card_html(self.fit.card())
-
-    def _draw_table(self) -> None:
-        self.results.value = self._told(self.table())
-
-    def _draw_rows(self) -> None:
-        """The exact fit in the drawing on the screen."""
-        if self.fit is not None:
-            self._patch()
-
-    def _draw_figure(self) -> None:
-        fit = self.fit
-        self._put(self.figure() if fit is None else views.draw(fit, self._held, self._state, ready=True))
-        self._drawn = self._state
-
-    def _draw_quick(self) -> None:
-        """Estimates, and rows of the drawing on the screen; a drawing without its band where axes change."""
-        fit = self.fit_now
-        if not (self._same_axes() and self._patch()) and self._state.view == "curve":
-            self._put(fit.plot(band=False, marked=list(self._state.marked)))
-            self._drawn = self._state
-        estimates = {s: float(f"{v:.4g}") for s, v in fit.params.items()}
-        self.results.value = self._told(
-            pd.DataFrame({"estimate": estimates, "low": np.nan, "high": np.nan, "note": "…"})
-        )
-
-    def _same_axes(self) -> bool:
-        if self._drawn is None:
-            return False
-        changed = {n for n, value in vars(self._state).items() if value != getattr(self._drawn, n)}
-        return changed <= _SAME_AXES
-
-    def _patch(self) -> bool:
-        """Renew the rows of the layers there are; those that have nothing to show any more lose theirs."""
-        fit, view = self.fit_now, self._state.view
-        if view == "residuals":
-            new = views.residual_rows(fit)
-        elif view == "curve":
-            logs = str(fit.problem.objective.in_logs)  # which decides what runs there are
-            key = self._state.replace(objective=logs, delta=0.0, fixed={}, tied={})
-            if self._rows is not None and self._rows[0] == key:
-                new = self._rows[1].moved(fit)
-                gone = ("band", "floor")
-            else:
-                self._rows = (key, views.rows(fit, self._held, self._state))
-                new = self._rows[1].layers()
-                gone = ("band", "floor", "left_out", "held_out")
-            new |= {name: [] for name in gone if name not in new}
-        else:
-            new = {}
-        if any(len(of) and name not in self.chart.data for name, of in new.items() if name in ("left_out", "held_out")):
-            new.pop("runs", None)  # until the new drawing has a layer for them, these runs stay where they were
-        new = {name: of for name, of in new.items() if name in self.chart.data}
-        return bool(new) and self.chart.patch(**new)
-
-    def _put(self, chart: alt.TopLevelMixin) -> None:
-        if self.fit_now is None:
-            self.show(chart)
-            return
-        self.chart.show(*views.live(chart))
-
-    def _told(self, table: pd.DataFrame) -> str:
-        return parameters_html(self.fit_now, table, RESAMPLES) if self.fit_now is not None else ""
 
     def _connect(self) -> None:
         c = self.controls
@@ -413,12 +317,3 @@ def panel(of: Fit | RunTable | Any, **state: Any) -> FitPanel:
 def _moved(value: float, was: float) -> float:
     """What a slider says, unless that is what it was told."""
     return was if np.isclose(value, was, rtol=1e-3, atol=0) else float(f"{value:.4g}")
-
-
-def _in_notebook() -> bool:
-    """Whether there is a hand to wait for: a running event loop."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

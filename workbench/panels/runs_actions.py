@@ -127,31 +127,6 @@ class RunsActions:
         new = dict.fromkeys([*held, *runs]) if add else [run for run in held if run not in set(runs)]
         self._apply(self._state.replace(**{field: tuple(new)}))
 
-    def _draw_coordinates(self) -> None:
-        """Parallel coordinates of the runs shown, where they are asked for."""
-        s, c = self._state, self.controls
-        if not s.parallel or self._why:
-            c.coordinates.children = ()
-            return
-        color = next((c for c in (s.color, s.y) if c is not None and c in self.chosen), None)
-        drawn = (id(self.chosen.frame), color)
-        was, self._syncing = self._syncing, True
-        try:
-            if not c.coordinates.children:
-                from workbench.panels.parallel import Parallel
-
-                widget = Parallel(self.chosen, color=color)
-                widget.observe(self._ranged, "brushes")
-                c.coordinates.children = (widget,)
-            elif drawn != self._coordinates:
-                c.coordinates.children[0].draw(self.chosen, color=color)
-            self._coordinates = drawn
-            widget = c.coordinates.children[0]
-            widget.brushes = {k: v for k, v in s.brushes.items() if k in widget.axes}
-            widget.marked = self._present(s.marked)
-        finally:
-            self._syncing = was
-
     @guarded
     def _ranged(self, change: Any) -> None:
         """A range was drawn in the parallel coordinates: the runs inside all ranges are marked."""
