@@ -14,8 +14,6 @@ from tests.runs.sparse_contract import Sparse
 from workbench.runs.readers.base import LoadError, find
 from workbench.runs.readers.wandb_export import WandbPanel, WandbTable
 
-pytestmark = pytest.mark.libraries
-
 SHARED = Path(__file__).parents[3] / "shared" / "runs" / "wandb_export"
 
 

@@ -19,9 +19,9 @@ DIMENSIONS = (1, 2, 3, 4, 5)
 SHARPNESS = (1, 2)
 #: Standard deviation of the noise in each of the 50 coordinates (control arm); the torus is 0.16 thick.
 NOISE = 0.1
-EXAMPLES = {"cpu": (500, 1400, 4000, 11000), "gpu": (500, 2000, 8000, 32000, 128000, 512000)}
-QUERIES = {"cpu": 250, "gpu": 2000}
-SEEDS = {"cpu": 8, "gpu": 24}
+EXAMPLES = {"cpu": (500, 1400, 4000, 11000), "gpu": (500, 2000, 8000, 32000, 128000)}
+QUERIES = {"cpu": 250, "gpu": 1000}
+SEEDS = {"cpu": 8, "gpu": 12}
 #: Points from which the dimension is estimated.
 SAMPLE = 1000
 
