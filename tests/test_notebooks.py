@@ -163,3 +163,36 @@ def test_the_shipped_notebooks_are_normal_and_have_their_solutions():
         tags = {tag for cell in book["cells"] for tag in cell["metadata"].get("tags", [])}
         assert set(notebooks.solutions(path)) <= tags
         assert len(notebooks.title(path)) > 10
+
+
+def panel(*numbers: float, title: str = "Chinchilla") -> dict:
+    return {notebooks.PANEL: {"panel": json.dumps({"title": title, "rows": list(numbers), "log": True})}}
+
+
+@pytest.mark.parametrize(
+    ("numbers", "title", "kept"),
+    [((1.8, 4.8421), "Chinchilla", True), ((1.8, 4.8429), "Chinchilla", True), ((1.8, 4.85), "Chinchilla", False),
+     ((1.8,), "Chinchilla", False), ((1.8, 4.8421), "Kaplan", False)],
+    ids=["the same", "the fifth digit", "the third digit", "a number less", "another title"],
+)  # fmt: skip
+def test_a_panel_is_kept_whose_numbers_differ_by_less_than_is_seen(numbers, title, kept):
+    new, old = ({"data": panel(*n, title=t)} for n, t in ((numbers, title), ((1.8, 4.8420), "Chinchilla")))
+    notebooks.settle(new, old, {"metadata": {}})
+    assert (new == old) is kept
+
+
+@pytest.mark.parametrize(
+    ("words", "tags", "kept"),
+    [
+        ("Figure: crossing at 4.53e08 (2 to 7)", ["moves"], True),
+        ("Figure: crossing at 4.53e08 (2 to 7)", [], False),
+        ("Figure: never at 4.53e08 (2 to 7)", ["moves"], False),
+    ],
+    ids=["numbers where training moves them", "numbers elsewhere", "other words"],
+)
+def test_the_words_beside_a_picture_may_differ_in_numbers_only_where_marks_move(words, tags, kept):
+    picture = "iVBORw0KGgo="  # the same bytes are the same picture
+    new = {"data": {"image/png": picture, "text/plain": words}, "metadata": {}}
+    old = {"data": {"image/png": picture, "text/plain": "Figure: crossing at 4.52e08 (2 to 7)"}, "metadata": {}}
+    notebooks.settle(new, old, {"metadata": {"tags": tags}})
+    assert (new == old) is kept

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench.figures.alike import alike
+from workbench.figures.alike import alike, similar
 from workbench.figures.render import png
 
 RNG = np.random.default_rng(0)
@@ -47,3 +47,17 @@ def test_a_picture_is_like_itself_and_the_last_digits_do_not_matter():
 def test_what_can_be_seen_is_a_difference(changed):
     other = drawn(**changed)
     assert not alike(BEFORE, other) and not alike(other, BEFORE)
+
+
+def test_pictures_whose_marks_have_moved_a_little_are_similar():
+    lower = drawn(LOW - 0.02, HIGH - 0.02)
+    assert not alike(BEFORE, lower) and similar(BEFORE, lower) and similar(lower, BEFORE)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"width": 420}, {"color": "#222222"}, {"low": LOW[::-1], "high": HIGH[::-1]}, {"low": np.full(60, np.nan)}],
+    ids=["a twentieth wider", "another colour", "bars elsewhere", "no bars"],
+)
+def test_another_picture_is_not_similar(changed):
+    assert not similar(BEFORE, drawn(**changed)) and not similar(drawn(**changed), BEFORE)

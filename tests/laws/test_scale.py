@@ -61,6 +61,7 @@ class TestOverTraining(LawContract):
     law, truth = "over_training", {"E": 1.84, "a": 212.0, "b": 367.0, "eta": 0.136}  # Gadre et al. 2024, RedPajama
     grid = {"C": np.geomspace(1e17, 1e22, 10), "M": np.geomspace(5, 640, 7)}
 
+
 @pytest.mark.parametrize("eta", [0.3, 0.7, 1.0])
 def test_over_training_without_a_floor_is_found_over_five_decades(eta):
     truth = {"E": 0.0, "a": 2.0, "b": 3.0, "eta": eta}
@@ -68,7 +69,6 @@ def test_over_training_without_a_floor_is_found_over_five_decades(eta):
     runs["tokens_per_param"] = np.tile(np.geomspace(0.5, 128, 6), 6)
     runs["loss"] = get("over_training").formula(runs["flops"], runs["tokens_per_param"], **truth)
     assert workbench.fit(runs, "over_training").params == pytest.approx(truth, rel=1e-6, abs=1e-12)
-
 
 
 class TestKaplan(LawContract):

@@ -125,7 +125,7 @@ class Fit:
             )
 
     def joint_draws(self, n: int = RESAMPLES, tick: Callable[[float], None] | None = None) -> np.ndarray:
-        """Draws ``[n, P]`` of the parameters for what follows from all of them, or from two fits: a crossing, an optimum.
+        """Draws ``[n, P]`` of the parameters, for what follows from all of them or from two fits: crossings, optima.
 
         The wild bootstrap for single runs where the objective is a parabola on the residuals' scale (squares, a wide
         Huber zone): of few runs, resampled ones give intervals that are too narrow. Where it is nearly a median, or
