@@ -60,7 +60,7 @@ def test_sharpness_is_that_of_the_written_out_network(arm):
         h = torch.tanh(h @ parts["1.weight"] / math.sqrt(width) + parts["1.bias"])
         return (h @ parts["head"] / math.sqrt(width) / gamma - y).square().mean()
 
-    hessian = torch.func.hessian(loss)(torch.cat([w.flatten() for w in start.values()]))
+    hessian = torch.autograd.functional.hessian(loss, torch.cat([w.flatten() for w in start.values()]))
     exact = float(torch.linalg.eigvalsh(hessian)[-1]) * gamma**2
     assert measured == pytest.approx(exact, rel=0.01)  # the measure's are differences of float32 gradients
 
