@@ -17,7 +17,7 @@ from workbench.runs.readers.base import LoadError
 from workbench.runs.readers.trackio import Trackio
 from workbench.testing.readers import ReaderContract
 
-trackio = pytest.importorskip("trackio", reason="trackio is not installed")
+trackio = pytest.importorskip("trackio", reason="trackio, or something it needs, is not installed")
 from trackio import utils  # noqa: E402
 from trackio.sqlite_storage import SQLiteStorage  # noqa: E402
 
