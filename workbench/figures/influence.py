@@ -100,7 +100,10 @@ def _plane(i: Influence, ringed: set[str]) -> alt.LayerChart:
     data["text"] = [i.number(v) for v in frame["without"]]
     data["ring"] = [str(run) in ringed for run in frame["run"]]
     rest = thin_rows(data[~data["ring"]], "y")
-    data = pd.concat([rest, data[data["ring"]]]).sort_values("size")
+    data = pd.concat([rest, data[data["ring"]]])
+    # Large ones on top; of those that weigh alike the run's name decides, not a last digit that depends on the machine.
+    data["rank"] = [float(f"{size:.2g}") for size in data["size"]]
+    data = data.sort_values(["rank", "run"]).drop(columns="rank")
     log_x, log_y = bool((data["x"] > 0).all()), bool((data["y"] > 0).all())
     x = scaled(alt.X, "x", data["x"], axis_title(x_name), log=log_x)
     y = scaled(alt.Y, "y", data["y"], axis_title(target), log=log_y, count=5)

@@ -154,7 +154,7 @@ def _sound(runs: RunTable):
     for run in runs.ids:
         try:
             curve = runs.curves.get(run)
-        except Exception:
+        except Exception:  # the run is marked, with the reason, where its own checkpoint is looked for
             continue
         if curve is not None:
             yield curve
