@@ -63,7 +63,7 @@ def server(folder: Path) -> Iterator[str]:
                 process.wait()
 
 
-def _wait(url: str, process: subprocess.Popen, seconds: float = 30.0) -> None:
+def _wait(url: str, process: subprocess.Popen, seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -140,7 +140,9 @@ class Lab:
     def __init__(self, folder: Path, address: str, page) -> None:
         self.folder, self._address, self.page = folder, address, page
         self.dialogs: list[str] = []
+        self._errors: list[str] = []
         page.on("dialog", self._answer)
+        page.on("pageerror", lambda error: self._errors.append(f"{error}"[:300]))
         page.set_default_timeout(90_000)
 
     def _answer(self, dialog) -> None:
@@ -199,7 +201,8 @@ class Lab:
         """Wait for a condition of the page."""
         end = time.monotonic() + seconds
         while not condition():
-            assert time.monotonic() < end, f"this did not happen in {seconds:g} s"
+            if time.monotonic() > end:
+                raise AssertionError(f"this did not happen in {seconds:g} s; {self._seen()}")
             self.page.wait_for_timeout(30)
 
     def gesture(self, hand, condition, seconds: float = 20.0, tries: int = 4) -> None:
@@ -211,7 +214,19 @@ class Lab:
                 if condition():
                     return
                 self.page.wait_for_timeout(30)
-        raise AssertionError(f"this had no effect in {tries} tries of {seconds:g} s")
+        raise AssertionError(f"this had no effect in {tries} tries of {seconds:g} s; {self._seen()}")
+
+    def _seen(self) -> str:
+        """What a failure is understood by: the charts with their words, what the panels tell, errors of the page."""
+        picture = self.folder / f"failed {time.monotonic_ns()}.png"
+        self.page.screenshot(path=picture)
+        return f"{self.page.evaluate(_SEEN)}; errors of the page: {self._errors[-5:]}; picture: {picture}"
+
+    def box(self, locator) -> dict[str, float]:
+        """Where something on the page is; waits while it is being replaced by a newer drawing of itself."""
+        seen = [None]
+        self.until(lambda: seen.append(locator.bounding_box()) or seen[-1] is not None)
+        return seen[-1]
 
     def save(self, name: str, wanted=lambda cells: True) -> nbformat.NotebookNode:
         """Save until the file holds what is `wanted`, and return it."""
@@ -232,6 +247,7 @@ class Lab:
     def fresh(self) -> None:
         """Forget what was said and asked before, and give the page its usual size."""
         self.dialogs.clear()
+        self._errors.clear()
         self.page.asked_elsewhere.clear()
         self.page.set_viewport_size({"width": 1280, "height": 1500})
 
@@ -270,6 +286,15 @@ _QUIET = """async (milliseconds) => {
   }
   watch.disconnect();
 }"""
+_SEEN = """() => JSON.stringify({
+  charts: [...document.querySelectorAll("[data-drawn]")].map((view) => {
+    const { x, y, width, height } = view.getBoundingClientRect();
+    return [view.dataset.drawn, [x, y, width, height].map(Math.round), view.textContent.slice(0, 160)];
+  }),
+  told: [...document.querySelectorAll("[role=status]")].map((line) => line.textContent.slice(0, 160)),
+  code: [...document.querySelectorAll(".wb-copy-text")].map((text) => text.textContent.slice(0, 600)),
+  page: [innerWidth, innerHeight],
+})"""
 _SHUT_DOWN = """async () => {
   const headers = { "X-XSRFToken": document.cookie.match(/_xsrf=([^;]+)/)?.[1] ?? "" };
   for (const session of await (await fetch("/api/sessions")).json()) {

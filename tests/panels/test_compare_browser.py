@@ -41,7 +41,7 @@ def test_compare_panel_in_jupyterlab(jupyter):
     page.screenshot(path=jupyter.folder / "compare groups.png")
 
     # brush the largest runs and take them out
-    box = page.locator(CHART).first.bounding_box()
+    box = jupyter.box(page.locator(CHART).first)
     page.mouse.move(box["x"] + 0.46 * box["width"], box["y"] + 0.3 * box["height"])
     page.mouse.down()
     page.mouse.move(box["x"] + 0.55 * box["width"], box["y"] + 0.6 * box["height"], steps=6)

@@ -45,7 +45,7 @@ def test_explorer_answers_keyboard_mouse_and_clipboard_and_lives_on_in_a_page(ju
     # mouse: a drag over half the slider
     handle = shown.get_by_role("slider", name="α", exact=True)
     handle.scroll_into_view_if_needed()
-    box, began = handle.bounding_box(), value(jupyter.code(0), "alpha")
+    box, began = jupyter.box(handle), value(jupyter.code(0), "alpha")
     page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + box["height"] / 2)
     page.mouse.down()
     page.mouse.move(box["x"] + 0.15 * box["width"], box["y"] + box["height"] / 2, steps=20)

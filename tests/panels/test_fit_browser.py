@@ -33,7 +33,7 @@ def test_panel_answers_mouse_keyboard_and_clipboard(jupyter):
     jupyter.until(lambda: "delta=0.01," in jupyter.code())
 
     # mouse: many moves in one drag; the panel keeps up and is done soon after the hand is
-    box = track = handle.bounding_box()
+    box = track = jupyter.box(handle)
     page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + box["height"] / 2)
     page.mouse.down()
     moves = 60
@@ -55,7 +55,7 @@ def test_panel_answers_mouse_keyboard_and_clipboard(jupyter):
     # brush the right part of the plot once the full figure has replaced the quick one, and take its runs out
     jupyter.until(lambda: "…" not in page.locator(".jp-OutputArea-output table").first.text_content())
     page.wait_for_timeout(300)
-    chart = page.locator(CHART).first.bounding_box()
+    chart = jupyter.box(page.locator(CHART).first)
     page.mouse.move(chart["x"] + 0.45 * chart["width"], chart["y"] + 0.2 * chart["height"])
     page.mouse.down()
     page.mouse.move(chart["x"] + 0.6 * chart["width"], chart["y"] + 0.5 * chart["height"], steps=6)

@@ -179,3 +179,20 @@ def test_panel_takes_settings_and_names_a_wrong_one(runs):
     assert panel(runs, budget=1e18, method="cubic").state.method == "cubic"
     with pytest.raises(ValueError, match="no setting 'bugdet'"):
         panel(runs, bugdet=1)
+
+
+def test_what_another_panel_leaves_out_is_computed_without_in_a_notebook_too(bench, monkeypatch):
+    monkeypatch.setattr(base_module, "PAUSE", 0.05)
+    other = FrontierPanel(bench.runs)
+
+    async def hand():
+        other.state = other.state.replace(left_out=("run 30",))
+        for _ in range(400):
+            await asyncio.sleep(0.05)
+            if bench.found.fit.n_runs == 35 and other.found.fit.n_runs == 35:
+                break
+
+    asyncio.run(hand())
+    assert bench.state.left_out == other.state.left_out == ("run 30",)
+    assert bench.found.fit.n_runs == other.found.fit.n_runs == 35
+    assert drawn(bench) == bench.figure().to_dict()

@@ -42,7 +42,7 @@ def test_rule_is_dragged_and_runs_are_clicked(jupyter):
     stops = page.locator(f"{CHART} g.mark-rect.role-mark path")
     jupyter.until(lambda: stops.count() > 300)
     # far enough apart that a step of the mouse skips bars: each of those it stops at counts
-    first, last = stops.nth(40).bounding_box(), stops.nth(120).bounding_box()
+    first, last = jupyter.box(stops.nth(40)), jupyter.box(stops.nth(120))
     y = first["y"] + 0.6 * first["height"]
     page.mouse.move(first["x"] + 1, y)
     page.mouse.down()

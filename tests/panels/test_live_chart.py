@@ -127,9 +127,14 @@ def test_only_rows_that_changed_travel_and_a_page_that_is_reloaded_gets_all(monk
     live.patch(line=[{"x": 1.0, "y": 7.0}])
     live.patch(line=[{"x": 1.0, "y": 7.0}])
     assert len(sent) == 4, "the browser may have been given other rows in between"
-    assert live.get_state()["data"]["line"] == [{"x": 1.0, "y": 7.0}]
+    assert live.get_state()["_drawing"]["data"]["line"] == [{"x": 1.0, "y": 7.0}]
     live.show(drawing([1.0, 2.0, 4.0], title="another"))
-    assert set(sent[-1]) == {"spec", "data", "title"} and len(sent) == 5, "one message a drawing"
+    assert [*sent[-1]] == ["_drawing"] and len(sent) == 5, "one message a drawing"
+    assert sent[-1]["_drawing"]["data"]["line"][2] == {"x": 3.0, "y": 4.0}
+    live.patch(line=[{"x": 1.0, "y": 7.0}])
+    live.show(drawing([1.0, 2.0, 4.0]))
+    assert sent[-1]["_drawing"]["data"] == sent[-3]["_drawing"]["data"], "the browser drew other rows in between"
+    assert sent[-1]["_drawing"]["version"] > sent[-3]["_drawing"]["version"]
 
 
 def test_a_panel_is_shown_as_its_picture_and_its_view_and_the_picture_follows(monkeypatch):

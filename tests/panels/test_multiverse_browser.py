@@ -49,7 +49,7 @@ def test_multiverse_panel_in_jupyterlab(jupyter):
     # brush by mouse
     chart = page.locator(CHART).first
     chart.scroll_into_view_if_needed()
-    box = chart.bounding_box()
+    box = jupyter.box(chart)
     page.mouse.move(box["x"] + 0.30 * box["width"], box["y"] + 0.15 * box["height"])
     page.mouse.down()
     page.mouse.move(box["x"] + 0.45 * box["width"], box["y"] + 0.2 * box["height"], steps=6)

@@ -67,7 +67,7 @@ def test_mouse_keyboard_and_python_brush_the_same_axes(jupyter):
     assert upper.evaluate("handle => handle === document.activeElement"), "focus stays on the handle"
 
     # mouse: draw a range on another axis, from top to bottom
-    box = page.locator(".wb-parallel-axis").nth(1).bounding_box()
+    box = jupyter.box(page.locator(".wb-parallel-axis").nth(1))
     x = box["x"] + box["width"] / 2
     page.mouse.move(x, box["y"] + 0.2 * box["height"])
     page.mouse.down()

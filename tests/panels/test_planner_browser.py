@@ -40,7 +40,7 @@ def test_a_budget_is_spent_in_flop_and_in_money(jupyter):
     assert abs(budget() / before / 10**0.5 - 1) < 0.02, "25 steps are half a decade"
 
     # mouse: the handle is dragged back by a third of the track
-    box = handle.bounding_box()
+    box = jupyter.box(handle)
     high = budget()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.down()

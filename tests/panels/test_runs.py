@@ -3,13 +3,14 @@
 import asyncio
 import dataclasses
 import json
+import threading
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import workbench
-from workbench.panels import FitPanel, runs_live
+from workbench.panels import FitPanel, runs_drawing, runs_live
 from workbench.panels import base as base_module
 from workbench.panels.runs import RunsPanel, RunsState, panel
 from workbench.runs.checkpoints import pick
@@ -212,6 +213,40 @@ def test_a_moving_slider_replaces_rows_and_draws_once_at_rest(runs, monkeypatch)
     assert bench.chart.data["curves"][0]["y"][-1] == pytest.approx(last, rel=1e-5)
 
 
+def test_a_drawing_that_waits_is_not_lost_to_a_change_below_the_chart(bench, monkeypatch):
+    monkeypatch.setattr(base_module, "PAUSE", 0.05)
+
+    async def hand():
+        bench._table_told({"act": "use", "runs": ["run 3"], "on": False})
+        bench.controls.policy.value = "best"  # before the full drawing has come
+        await asyncio.sleep(0.15)
+
+    asyncio.run(hand())
+    assert bench.state.left_out == ("run 3",) and bench.state.policy == "best"
+    assert "1 left out (dashed)" in json.dumps(bench.chart.spec)
+
+
+def test_two_threads_take_turns_so_that_the_newer_picture_stays(bench, monkeypatch):
+    """JupyterLab lets widgets speak to a thread beside that of the cells."""
+    entered, go_on = threading.Event(), threading.Event()
+    real = runs_drawing.draw_lines
+
+    def slow(lines):
+        if not entered.is_set():
+            entered.set()
+            go_on.wait(0.5)  # the other thread draws meanwhile, if it is let
+        return real(lines)
+
+    monkeypatch.setattr(runs_drawing, "draw_lines", slow)
+    older = threading.Thread(target=lambda: bench._full_later(bench._draw_full))
+    older.start()
+    assert entered.wait(10)
+    bench.state = bench.state.replace(filter="run 2")
+    go_on.set()
+    older.join(10)
+    assert "filter run 2: 1 of 6 runs" in json.dumps(bench.chart.spec)
+
+
 def test_parallel_coordinates_brush_both_ways(runs):
     bench = panel(runs, parallel=True)
     (widget,) = bench.controls.coordinates.children
@@ -239,7 +274,10 @@ def test_growing_logs_are_followed(tmp_path, monkeypatch):
 
     async def watch():
         bench.controls.live.value = True
-        await asyncio.sleep(0.3)
+        for _ in range(200):
+            await asyncio.sleep(0.05)
+            if bench._live.looks:
+                break
         looks = bench._live.looks
         write_log(tmp_path / "b.jsonl", 30)
         for _ in range(100):

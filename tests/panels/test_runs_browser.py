@@ -82,7 +82,7 @@ def test_runs_are_found_looked_at_and_taken_out(jupyter):
 
     def brush():
         jupyter.rest()
-        chart = panel.locator(".vega-embed svg.marks").first.bounding_box()
+        chart = jupyter.box(panel.locator(".vega-embed svg.marks").first)
         page.mouse.move(chart["x"] + 0.4 * chart["width"], chart["y"] + 0.3 * chart["height"])
         page.mouse.down()
         page.mouse.move(chart["x"] + 0.6 * chart["width"], chart["y"] + 0.5 * chart["height"], steps=5)

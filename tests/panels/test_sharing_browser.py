@@ -262,21 +262,21 @@ def test_views_of_one_panel_follow_it_and_a_brush_stays_while_the_axes_do(jupyte
     )  # fmt: skip
     jupyter.run(0)
     page, chart = jupyter.page, jupyter.panel(0).locator(CHART)
-    box = chart.bounding_box()
+    box = jupyter.box(chart)
     page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.3 * box["height"])
     page.mouse.down()
     page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.7 * box["height"], steps=8)
     page.mouse.up()
     brush = jupyter.panel(0).locator(".mark-rect.brush_brush path").first
-    jupyter.until(lambda: brush.bounding_box()["width"] > 50)
-    where = brush.bounding_box()
+    jupyter.until(lambda: jupyter.box(brush)["width"] > 50)
+    where = jupyter.box(brush)
 
     jupyter.run(1)  # a second view, of a changed state: another subtitle, the same axes
     jupyter.until(lambda: "1 left out" in jupyter.panel(0).locator(CHART).text_content())
     assert "1 left out" in jupyter.panel(1).locator(CHART).text_content()
     jupyter.rest()
     page.evaluate("window.scrollTo(0, 0)")
-    now = jupyter.panel(0).locator(".mark-rect.brush_brush path").first.bounding_box()
+    now = jupyter.box(jupyter.panel(0).locator(".mark-rect.brush_brush path").first)
     assert (now["width"], now["height"]) == pytest.approx((where["width"], where["height"]), abs=1.5)
     jupyter.run(2, chart=False)
     jupyter.output(2).get_by_text("tokens").wait_for()

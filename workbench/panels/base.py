@@ -22,6 +22,7 @@ from workbench.panels.kept import VIEW, Kept
 from workbench.panels.live_chart import LiveChart
 from workbench.panels.shared import Shared, shared
 from workbench.panels.state import State
+from workbench.panels.turn import TURN, in_turn
 from workbench.runs.table import RunTable
 
 __all__ = ["Panel", "guarded"]
@@ -31,16 +32,31 @@ PAUSE = 0.25
 
 
 def guarded(callback: Callable) -> Callable:
-    """A callback whose exceptions appear in the panel, which then lives on."""
+    """A callback that takes its turn, and whose exceptions appear in the panel, which then lives on."""
 
     @functools.wraps(callback)
     def call(self: Panel, *args: Any) -> None:
-        try:
-            callback(self, *args)
-        except Exception as error:
-            self.tell(error)
+        with TURN:
+            try:
+                callback(self, *args)
+            except Exception as error:
+                self.tell(error)
 
     return call
+
+
+def _has_loop() -> bool:
+    """Whether an event loop runs: in a notebook one does."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _dropped(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()
 
 
 class Panel(widgets.VBox):
@@ -63,7 +79,8 @@ class Panel(widgets.VBox):
 
     def __init__(self, state: State, **kwargs: Any) -> None:
         self._state = state
-        self._later: asyncio.TimerHandle | None = None
+        self._later: asyncio.TimerHandle | None = None  # a full drawing that waits for the hand to rest
+        self._soon: asyncio.TimerHandle | None = None  # a calculation that does
         self.redraws = 0
         self.message = widgets.HTML()
         self.report = CopyText(description="Copy report")
@@ -84,6 +101,7 @@ class Panel(widgets.VBox):
         return self._state
 
     @state.setter
+    @in_turn
     def state(self, state: State) -> None:
         self._apply(state)
         self._show_state()
@@ -107,32 +125,51 @@ class Panel(widgets.VBox):
         """Source text that draws the same figure, without widgets, as the variable ``figure``."""
         raise TypeError(f"{type(self).__name__} must define code()")
 
+    @in_turn
     def redraw(self, full: Callable[[], None], quick: Callable[[], None] | None = None) -> None:
         """Draw now; with `quick`, draw that first and the full picture when the hand rests.
 
         While a slider moves only `quick` runs, once a message; the browser holds messages back while one
         is being answered, so that nothing queues up. Outside a notebook there is no hand to wait for.
         """
+        self._later = _dropped(self._later)
+        if quick is None or not _has_loop():
+            self.redraw_part(full)
+            return
+        self.redraw_part(quick)
+        self._later = self._when_rested(self._full_later, full)
+
+    @in_turn
+    def redraw_part(self, part: Callable[[], None]) -> None:
+        """Draw a part of the picture now. A full drawing that waits for the hand to rest goes on waiting."""
         self.redraws += 1
         self.copy.text = self.code()
         self._kept.later()
-        if self._later is not None:
-            self._later.cancel()
-            self._later = None
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            loop = None
-        if quick is None or loop is None:
-            full()
+        part()
+
+    @in_turn
+    def calculate(self, begin: Callable[[], None] | None) -> None:
+        """Begin a calculation when the hand rests, in place of one that waits; with None, begin none."""
+        self._soon = _dropped(self._soon)
+        if begin is None:
             return
-        quick()
-        self._later = loop.call_later(PAUSE, self._full_later, full)
+        if not _has_loop():
+            begin()
+            return
+        self._soon = self._when_rested(self._begin_soon, begin)
+
+    def _when_rested(self, call: Callable[[Callable[[], None]], None], what: Callable[[], None]) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(PAUSE, call, what)
 
     @guarded
     def _full_later(self, full: Callable[[], None]) -> None:
         self._later = None
         full()
+
+    @guarded
+    def _begin_soon(self, begin: Callable[[], None]) -> None:
+        self._soon = None
+        begin()
 
     def show(self, chart: alt.TopLevelMixin, selections: Sequence[str] = ()) -> None:
         """Put `chart` on the screen and listen to these of its selections."""
@@ -201,9 +238,7 @@ class Panel(widgets.VBox):
     def close(self) -> None:
         """Take the panel off the screen; its picture stays."""
         self._kept.stop()
-        if self._later is not None:
-            self._later.cancel()
-            self._later = None
+        self._later, self._soon = _dropped(self._later), _dropped(self._soon)
         super().close()
 
     def _ipython_display_(self) -> None:

@@ -135,17 +135,16 @@ class FrontierPanel(Panel):
         before, self._wanted = self._wanted, state.replace(budget=float(state.budget))
         state = self._wanted
         if self._of(state) == self._key:
+            self.calculate(None)
             self.work.stop()
             self._state = state
             self.tell(self._why or None)
-            self.redraw(self._draw_budget)
+            self.redraw_part(self._draw_budget)
             return
         self._state = self._state.replace(budget=state.budget)
-        if self.work.busy and self._of(state) == self._of(before):  # what is being computed is still what is wanted
-            self.copy.text = self.code()
-            self._draw_budget()
-            return
-        self.redraw(self._begin, self._draw_budget)
+        self.redraw_part(self._draw_budget)
+        if not (self.work.busy and self._of(state) == self._of(before)):  # else what is wanted is being computed
+            self.calculate(self._begin)
 
     def _begin(self) -> None:
         state = self._wanted

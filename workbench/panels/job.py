@@ -23,6 +23,7 @@ from workbench.panels.job_actions import JobActions
 from workbench.panels.job_log import GPULoad, gpu_loads, log_html, places_html
 from workbench.panels.job_table import progress_html, run_name, runs_html
 from workbench.panels.state import State
+from workbench.panels.turn import in_turn
 from workbench.units import axis_title
 
 __all__ = ["JobPanel", "JobState", "display", "panel"]
@@ -138,6 +139,7 @@ class JobPanel(JobActions, Panel):
         return self._state
 
     @state.setter
+    @in_turn
     def state(self, state: JobState) -> None:
         self._check(state)
         self._state = state
@@ -210,6 +212,7 @@ class JobPanel(JobActions, Panel):
             self.fit.close()
         super().close()
 
+    @in_turn
     def refresh(self) -> None:
         """Look at the run folders now, and draw what has changed."""
         self._look()
@@ -232,6 +235,7 @@ class JobPanel(JobActions, Panel):
             future = asyncio.get_running_loop().run_in_executor(None, gpu_loads)
             future.add_done_callback(lambda done: setattr(self, "_loads", done.result()))
 
+    @in_turn
     def _tick(self) -> None:
         self._timer = None
         if self._closed:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from workbench.figures.render import png, png_beside, size
+from workbench.panels.turn import in_turn
 
 if TYPE_CHECKING:
     from workbench.panels.base import Panel
@@ -46,7 +47,8 @@ class Kept:
         self.words: Callable[[], str] = lambda: panel.state.to_json()
         self._ids: list[str] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._task: asyncio.Task | None = None  # kept, since the loop itself holds tasks weakly
+        self._task: asyncio.Task | None = None  # the newest
+        self._tasks: set[asyncio.Task] = set()  # kept, since the loop itself holds tasks weakly
         self._told = ""
 
     def bundle(self, figure: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -59,6 +61,7 @@ class Kept:
         # As one text: a notebook gives every number of a JSON object a line of its own.
         return {} if live is None else {MEDIA: {"panel": json.dumps(live, separators=(",", ":"), allow_nan=False)}}
 
+    @in_turn
     def display(self) -> None:
         """Put the picture into the output of the running cell, and the live panel after it."""
         data, metadata = self.bundle()
@@ -89,14 +92,15 @@ class Kept:
             self._timer.cancel()
             self._timer = None
 
+    @in_turn
     def now(self) -> None:
         """Make the picture again at once."""
         self.stop()
-        if self._task is not None:
-            self._task.cancel()  # it draws an older one
+        self._task = None  # it would draw an older one
         if self._ids:
             self._replace(*self.bundle())
 
+    @in_turn
     def _begin(self) -> None:
         """Draw in a process beside the kernel: a picture takes a second, and the panel goes on meanwhile."""
         self._timer = None
@@ -108,14 +112,16 @@ class Kept:
             return
         self._told = words
 
+        @in_turn
         def done(made: asyncio.Task[bytes]) -> None:
-            if not made.cancelled() and made.exception() is None:
+            self._tasks.discard(made)
+            if made is self._task and not made.cancelled() and made.exception() is None:
                 image = made.result()
                 self._replace({"image/png": image, "text/plain": words, **live}, {"image/png": size(image)})
 
-        if self._task is not None:
-            self._task.cancel()  # an older picture must not come after a newer one
+        # An older picture must not come after a newer one; its task may belong to the loop of another thread.
         self._task = asyncio.get_running_loop().create_task(png_beside(figure))
+        self._tasks.add(self._task)
         self._task.add_done_callback(done)
 
     def _replace(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:

@@ -129,8 +129,8 @@ export default () => {
   const views = new Set();
 
   function initialize({ model }) {
-    rows = { ...model.get("data") };
-    model.on("change:data", () => { rows = { ...model.get("data") }; });
+    rows = { ...model.get("_drawing").data };
+    model.on("change:_drawing", () => { rows = { ...model.get("_drawing").data }; });
     model.on("change:fresh", () => {
       const fresh = model.get("fresh").rows ?? {};
       Object.assign(rows, fresh);
@@ -170,7 +170,7 @@ export default () => {
 
     async function compile() {
       const turn = ++wanted, began = performance.now();
-      const drawing = model.get("spec"), names = model.get("selections");
+      const { spec: drawing, selections: names, title } = model.get("_drawing");
       if (!drawing || !Object.keys(drawing).length) return;
       const now = axes(drawing);
       // A box stays while the axes mean the same.
@@ -192,15 +192,14 @@ export default () => {
         return;
       }
       if (turn !== wanted || gone) { made.finalize(); return; }  // a later drawing has overtaken this one
-      const first = embedded === null;
-      embedded?.finalize();
+      const first = embedded === null, old = embedded;
       embedded = made;
       meaning = now;
       listened = names;
-      holder.replaceChildren(next);
       next.setAttribute("role", "img");
-      next.setAttribute("aria-label", model.get("title"));
+      next.setAttribute("aria-label", title);
       next.querySelector("svg")?.setAttribute("aria-hidden", "true");  // an image is read as a whole
+      holder.replaceChildren(next);
       for (const name of names) {
         let pending = null;
         made.view.addSignalListener(name, (_, value) => {
@@ -217,6 +216,7 @@ export default () => {
       told(began);
       const late = Object.keys(rows).filter((name) => rows[name] !== given[name]);
       if (late.length) feed(late);
+      old?.finalize();
     }
 
     // Rows that arrive while others are being drawn wait for one another: only the newest are drawn.
@@ -237,16 +237,7 @@ export default () => {
       }
     }
 
-    let fresh = false;
-    model.on("change:spec", () => {
-      if (fresh) return;
-      fresh = true;
-      queueMicrotask(() => { fresh = false; compile(); });
-    });
-    model.on("change:data", () => {
-      if (!fresh) queueMicrotask(() => { if (!fresh) feed(Object.keys(rows)); });
-    });
-    model.on("change:title", () => holder.firstChild?.setAttribute("aria-label", model.get("title")));
+    model.on("change:_drawing", compile);
     views.add(feed);
     const theme = new MutationObserver(compile);
     theme.observe(document.body, { attributeFilter: ["data-jp-theme-light"] });
@@ -254,7 +245,7 @@ export default () => {
     const name = () => model.get("file");
     // Files are for paper: drawn anew in light colours, without the box of a brush.
     const paper = async (act) => {
-      const made = await vegaEmbed(document.createElement("div"), filled(model.get("spec"), rows),
+      const made = await vegaEmbed(document.createElement("div"), filled(model.get("_drawing").spec, rows),
         { actions: false, renderer: "svg" });
       try { await act(made.view); } finally { made.finalize(); }
     };
@@ -263,7 +254,7 @@ export default () => {
       SVG: () => paper(async (view) => save(`${name()}.svg`, "image/svg+xml", await view.toSVG())),
       CSV: () => model.send({ ask: "csv" }),
       "Vega-Lite": () => save(`${name()}.vl.json`, "application/json",
-        JSON.stringify(filled(model.get("spec"), rows), null, 1)),
+        JSON.stringify(filled(model.get("_drawing").spec, rows), null, 1)),
     };
     const label = document.createElement("span");
     label.textContent = "Download";

@@ -63,11 +63,13 @@ class LiveChart(anywidget.AnyWidget):
 
     _esm = Path(__file__).with_name("live_chart.js")
     _css = Path(__file__).with_name("live_chart.css")
-    spec = traitlets.Dict().tag(sync=True)
-    data = traitlets.Dict().tag(sync=True)
+    spec = traitlets.Dict()
+    data = traitlets.Dict()
+    title = traitlets.Unicode()
+    selections = traitlets.List(traitlets.Unicode())
+    #: All four at once, numbered: a browser that holds the same rows from another time must still draw anew.
+    _drawing = traitlets.Dict({"spec": {}, "data": {}, "title": "", "selections": [], "version": 0}).tag(sync=True)
     fresh = traitlets.Dict({"version": 0}).tag(sync=True)
-    title = traitlets.Unicode().tag(sync=True)
-    selections = traitlets.List(traitlets.Unicode()).tag(sync=True)
     selected = traitlets.Dict().tag(sync=True)
     file = traitlets.Unicode("figure").tag(sync=True)
     _library = traitlets.Instance(_Library).tag(sync=True, **widget_serialization)
@@ -88,8 +90,8 @@ class LiveChart(anywidget.AnyWidget):
         spec, data = split(specification(chart))
         new = spec != self.spec
         if new:
-            with self.hold_sync():
-                self.spec, self.data, self.selections, self.title = spec, data, list(selections), text(spec)
+            self.spec, self.data, self.selections, self.title = spec, data, list(selections), text(spec)
+            self._drawing = {**self._told(), "version": self._drawing["version"] + 1}
         else:
             self._feed({name: values for name, values in data.items() if self.data.get(name) != values})
         return new
@@ -104,6 +106,9 @@ class LiveChart(anywidget.AnyWidget):
         self._feed({name: rows(of) if isinstance(of, pd.DataFrame) else of for name, of in changed.items()})
         return True
 
+    def _told(self) -> dict[str, Any]:
+        return {"spec": self.spec, "data": self.data, "title": self.title, "selections": self.selections}
+
     def _feed(self, changed: dict[str, list]) -> None:
         """Send these rows and no others; a browser that asks later is given all of them."""
         if not changed:
@@ -111,12 +116,13 @@ class LiveChart(anywidget.AnyWidget):
         self._known = True
         try:
             self.data = {**self.data, **changed}
+            self._drawing = {**self._drawing, "data": self.data}
         finally:
             self._known = False
         self.fresh = {"version": self.fresh["version"] + 1, "rows": changed}
 
     def _should_send_property(self, key: str, value: Any) -> bool:
-        return not (key == "data" and self._known) and super()._should_send_property(key, value)
+        return not (key == "_drawing" and self._known) and super()._should_send_property(key, value)
 
     def _asked(self, _: Any, message: dict[str, Any], __: Any) -> None:
         if message.get("ask") == "csv" and self._table is not None:

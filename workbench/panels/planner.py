@@ -177,6 +177,7 @@ class PlannerPanel(Panel):
         """Move to `state`: at once with the fit there is, else when the hand rests and the fit has come."""
         before, self._wanted = self._wanted, state
         if self._of(state) == self._key:
+            self.calculate(None)
             self.work.stop()
             if self.fit is None:
                 return
@@ -188,7 +189,7 @@ class PlannerPanel(Panel):
             self.tell(None)
             self.redraw(self._draw, self._draw_quick)
         elif not (self.work.busy and self._of(state) == self._of(before)):
-            self.redraw(self._begin, lambda: None)
+            self.calculate(self._begin)
 
     def _begin(self) -> None:
         state = self._wanted

@@ -24,6 +24,7 @@ from workbench.panels.probes_form import typed
 from workbench.panels.probes_jobs import EarlierJobs
 from workbench.panels.probes_price import Pricer, flop, place, price_html, sentence
 from workbench.panels.probes_state import ProbeState, recipe, state_of
+from workbench.panels.turn import in_turn
 from workbench.probes.listing import listing
 from workbench.probes.sweep import Sweep
 
@@ -113,6 +114,7 @@ class ProbePanel(Panel):
         return self._state
 
     @state.setter
+    @in_turn
     def state(self, state: ProbeState) -> None:
         made = recipe(state)
         sweep = made.build()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.launch.queue import Queue
 from workbench.launch.slots import cores, find_gpus
 from workbench.launch.told import duration
+from workbench.panels.turn import in_turn
 from workbench.probes.sweep import Sweep
 from workbench.units import human
 
@@ -62,6 +63,7 @@ class Pricer:
             self._timer.cancel()
             self._timer = None
 
+    @in_turn
     def _begin(self) -> None:
         self._timer = None
         if self._busy or self._wanted is None:
@@ -70,6 +72,7 @@ class Pricer:
         future = asyncio.get_running_loop().run_in_executor(_THREAD, _found, *asked)
         future.add_done_callback(lambda done: self._end(asked, done))
 
+    @in_turn
     def _end(self, asked: tuple[Sweep, Queue | None], done: asyncio.Future) -> None:
         self._busy = False
         if done.cancelled():

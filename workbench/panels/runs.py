@@ -98,8 +98,8 @@ class RunsPanel(RunsActions, RunsDrawing, Panel):
         self._series = RunSeries(runs)
         self._curved = bool(metrics_logged(runs))
         self._view: tuple[Any, RunTable] | None = None
-        self._numbers: tuple[Any, RunLines] | None = None
-        self._picked: tuple[Any, RunTable] | None = None
+        self._numbers: tuple[pd.DataFrame, str, RunLines] | None = None
+        self._picked: tuple[pd.DataFrame, str, RunTable] | None = None
         self._smoothed: dict[tuple, float] = {}
 
     def figure(self) -> alt.TopLevelMixin:
@@ -127,11 +127,11 @@ class RunsPanel(RunsActions, RunsDrawing, Panel):
             ValueError: the policy cannot be followed, as with a brush on an axis that is no quantity of the table.
         """
         self._settle()
-        key = (id(self.chosen.frame), self._state.replace(page=0, marked=(), live=False).to_json())
-        if self._picked is None or self._picked[0] != key:
+        frame, key = self.chosen.frame, self._state.replace(page=0, marked=(), live=False).to_json()
+        if self._picked is None or self._picked[0] is not frame or self._picked[1] != key:
             out = self._present(self._state.left_out)
-            self._picked = (key, pick(self.chosen.drop(out), self._state.policy, **self._policy(self._state)))
-        return self._picked[1]
+            self._picked = (frame, key, pick(self.chosen.drop(out), self._state.policy, **self._policy(self._state)))
+        return self._picked[2]
 
     def code(self) -> str:
         """The same runs, figure and points as calls of public functions."""
@@ -273,11 +273,11 @@ class RunsPanel(RunsActions, RunsDrawing, Panel):
 
     def _lines(self, s: RunsState) -> RunLines:
         """The numbers of the figure."""
-        key = (id(self.chosen.frame), s.replace(**{n: getattr(_BLANK, n) for n in _NOT_DRAWN}).to_json())
-        if self._numbers is None or self._numbers[0] != key:
+        frame, key = self.chosen.frame, s.replace(**{n: getattr(_BLANK, n) for n in _NOT_DRAWN}).to_json()
+        if self._numbers is None or self._numbers[0] is not frame or self._numbers[1] != key:
             numbers = run_lines(self.chosen, s.y, s.x, **self._line_arguments(s), series=self._series)
-            self._numbers = (key, numbers)
-        return self._numbers[1]
+            self._numbers = (frame, key, numbers)
+        return self._numbers[2]
 
     def _apply(self, state: RunsState) -> bool:
         """Move to `state` if it can be shown; else say why not and stay."""
@@ -302,7 +302,7 @@ class RunsPanel(RunsActions, RunsDrawing, Panel):
         if "live" in changed:
             self._live.start() if state.live else self._live.stop()
         if changed <= {"page", "live", "span", "k", "along", "at", "policy", "parallel"}:
-            self.redraw(self._draw_below)
+            self.redraw_part(self._draw_below)
         elif changed <= _SAME_DRAWING | {"page"}:
             self.redraw(self._draw_full, self._draw_quick)
         else:

@@ -90,7 +90,7 @@ class RunsDrawing:
     def _draw_table(self) -> None:
         s, n = self._state, len(self.chosen)
         columns = self._columns()
-        colours = self._numbers[1].colours if self._curved and not self._why and self._numbers is not None else {}
+        colours = self._numbers[2].colours if self._curved and not self._why and self._numbers is not None else {}
         rows = page_of(
             self.chosen, columns, s.page, marked=s.marked, left_out=s.left_out, colours=colours, smoothed=self._last
         )
@@ -119,7 +119,7 @@ class RunsDrawing:
             c.coordinates.children = ()
             return
         color = next((c for c in (s.color, s.y) if c is not None and c in self.chosen), None)
-        drawn = (id(self.chosen.frame), color)
+        frame, was_drawn = self.chosen.frame, self._coordinates
         was, self._syncing = self._syncing, True
         try:
             if not c.coordinates.children:
@@ -128,9 +128,9 @@ class RunsDrawing:
                 widget = Parallel(self.chosen, color=color)
                 widget.observe(self._ranged, "brushes")
                 c.coordinates.children = (widget,)
-            elif drawn != self._coordinates:
+            elif was_drawn is None or was_drawn[0] is not frame or was_drawn[1] != color:
                 c.coordinates.children[0].draw(self.chosen, color=color)
-            self._coordinates = drawn
+            self._coordinates = (frame, color)
             widget = c.coordinates.children[0]
             widget.brushes = {k: v for k, v in s.brushes.items() if k in widget.axes}
             widget.marked = self._present(s.marked)

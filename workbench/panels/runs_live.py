@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from workbench.panels.turn import in_turn
 from workbench.runs.table import RunTable
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Live:
             self._follower = follow(self._panel.runs)
         return self._follower.poll()
 
+    @in_turn
     def _done(self, future: asyncio.Future[RunTable | None]) -> None:
         self.looks += 1
         if not self._on or future.cancelled():

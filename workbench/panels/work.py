@@ -11,6 +11,8 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from workbench.panels.turn import in_turn
+
 __all__ = ["SaidWork", "Stopped", "Work", "time_left"]
 
 #: Seconds between two looks at the progress.
@@ -98,11 +100,13 @@ class Work:
             self._timer.cancel()
             self._timer = None
 
+    @in_turn
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         if self.busy:
             self.watch(self._fraction, time_left(self._fraction, time.monotonic() - self._began))
             self._timer = loop.call_later(EVERY, self._look, loop)
 
+    @in_turn
     def _ended(self, stop: threading.Event, done: Callable, result: Any, error: BaseException | None) -> None:
         if stop is self._stop:  # else another calculation, or nothing, is wanted by now
             self.stop()
