@@ -247,6 +247,27 @@ def test_two_threads_take_turns_so_that_the_newer_picture_stays(bench, monkeypat
     assert "filter run 2: 1 of 6 runs" in json.dumps(bench.chart.spec)
 
 
+def test_what_a_reader_sets_while_another_thread_sets_the_controls_is_not_lost(bench, monkeypatch):
+    entered, go_on = threading.Event(), threading.Event()
+    real = runs_drawing.draw_lines
+
+    def slow(lines):
+        if not entered.is_set():
+            entered.set()
+            go_on.wait(0.5)
+        return real(lines)
+
+    monkeypatch.setattr(runs_drawing, "draw_lines", slow)
+    older = threading.Thread(target=lambda: setattr(bench, "state", bench.state.replace(log_y=False)))
+    older.start()
+    assert entered.wait(10)
+    bench.controls.clip.value = False  # the other thread then sets every control to its state, where this is ticked
+    go_on.set()
+    older.join(10)
+    assert not bench.state.clip and not bench.controls.clip.value
+    assert not bench.state.log_y and not bench.controls.log_y.value
+
+
 def test_parallel_coordinates_brush_both_ways(runs):
     bench = panel(runs, parallel=True)
     (widget,) = bench.controls.coordinates.children

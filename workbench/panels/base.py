@@ -22,7 +22,7 @@ from workbench.panels.kept import VIEW, Kept
 from workbench.panels.live_chart import LiveChart
 from workbench.panels.shared import Shared, shared
 from workbench.panels.state import State
-from workbench.panels.turn import TURN, in_turn
+from workbench.panels.turn import in_turn, turn, undone
 from workbench.runs.table import RunTable
 
 __all__ = ["Panel", "guarded"]
@@ -36,9 +36,10 @@ def guarded(callback: Callable) -> Callable:
 
     @functools.wraps(callback)
     def call(self: Panel, *args: Any) -> None:
-        with TURN:
+        with turn() as waited:
             try:
-                callback(self, *args)
+                if not (waited and args and undone(args[0])):
+                    callback(self, *args)
             except Exception as error:
                 self.tell(error)
 
